@@ -1,0 +1,1 @@
+"""What runs learndrop: images, rules, dashboards, and everything on one machine."""

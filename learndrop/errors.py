@@ -1,0 +1,137 @@
+"""Every error that learndrop raises on purpose.
+
+LearndropError
+├── BadInput                 the sender's mistake: retrying the same thing will not help
+│   ├── BadBody              the request as a whole cannot be read
+│   │   ├── TooLarge         a body, a batch or a picture over its documented limit
+│   │   └── UnknownFormat    a content type or picture format that is not accepted
+│   └── BadPicture           one picture of a batch; carries its index
+├── BadMessage               a stream entry that cannot be read; it is buried
+├── NotLearnedYet            a prediction before the first label was learned
+├── NotFound                 an id or a version that is not kept (any more)
+├── Unavailable              try again later; carries `retry_after_s`
+│   ├── StreamFull           the stream is at its limit
+│   ├── StreamAway           the Redis server does not answer
+│   ├── NoModel              no version is published yet
+│   └── Busy                 the queue for predictions is full
+├── DamagedFile              a blob, manifest or checkpoint that is not what was written
+│   └── UnknownFileFormat    written by a newer learndrop
+├── BadNetwork               the network cannot be built, traced or cut
+├── BadSettings              a setting, or two together, that cannot be used
+├── DidNotStart              a port that is taken, a folder in use, a server that does not come up
+└── ServerRefused            the client: an answer of the service that is an error
+"""
+
+from __future__ import annotations
+
+
+class LearndropError(Exception):
+    """The root of all errors raised on purpose."""
+
+
+class BadInput(LearndropError):
+    """The sender's mistake, told with the item, the limit and the value."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        item: str | None = None,
+        limit: object = None,
+        value: object = None,
+    ) -> None:
+        super().__init__(message)
+        self.item, self.limit, self.value = item, limit, value
+
+
+class BadBody(BadInput):
+    """The request as a whole cannot be read."""
+
+
+class TooLarge(BadBody):
+    """Something is over a documented limit."""
+
+
+class UnknownFormat(BadBody):
+    """A content type or a picture format that is not accepted."""
+
+
+class BadPicture(BadInput):
+    """One picture of a batch cannot be used; `index` counts from 0."""
+
+    def __init__(
+        self, message: str, *, index: int = 0, limit: object = None, value: object = None
+    ) -> None:
+        super().__init__(message, item=f"images[{index}]", limit=limit, value=value)
+        self.index = index
+
+
+class BadMessage(LearndropError):
+    """A stream entry that cannot be read: retrying will not help."""
+
+
+class NotLearnedYet(LearndropError):
+    """Asked to predict before any label was learned."""
+
+
+class NotFound(LearndropError):
+    """An id or a version that is not kept (any more)."""
+
+
+class Unavailable(LearndropError):
+    """Not now: try again after `retry_after_s` seconds."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: float = 1.0,
+        limit: object = None,
+        value: object = None,
+    ) -> None:
+        super().__init__(message)
+        self.retry_after_s, self.limit, self.value = retry_after_s, limit, value
+
+
+class StreamFull(Unavailable):
+    """The stream holds as many unlearned samples as it may."""
+
+
+class StreamAway(Unavailable):
+    """The Redis server does not answer."""
+
+
+class NoModel(Unavailable):
+    """No model version is published yet."""
+
+
+class Busy(Unavailable):
+    """The queue for predictions is full."""
+
+
+class DamagedFile(LearndropError):
+    """A file is not what was written."""
+
+
+class UnknownFileFormat(DamagedFile):
+    """A file of a newer format than this learndrop reads."""
+
+
+class BadNetwork(LearndropError):
+    """The network cannot be built, traced or cut."""
+
+
+class BadSettings(LearndropError):
+    """A setting, or two together, that cannot be used."""
+
+
+class DidNotStart(LearndropError):
+    """A part of the service could not start."""
+
+
+class ServerRefused(LearndropError):
+    """The service answered a client with an error."""
+
+    def __init__(self, message: str, *, status: int, problem: dict[str, object]) -> None:
+        super().__init__(message)
+        self.status, self.problem = status, problem

@@ -1,0 +1,197 @@
+"""Every knob of learndrop, with default, unit and meaning; the only reader of the environment.
+
+A setting `x_y` is read from LEARNDROP_X_Y. Sizes end in `_bytes`, durations in `_s`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from learndrop.errors import BadSettings
+
+MIB = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """One frozen object that wires a process; nothing below `__main__` reads the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="LEARNDROP_", frozen=True, extra="forbid")
+
+    # -- where things are ------------------------------------------------------------------
+    name: str = Field("default", pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")
+    """Name of this model: prefix of its keys in Redis and label of its metrics."""
+    data_dir: Path = Path("data")
+    """Folder of checkpoints, model versions and (embedded) Redis data; shared by both processes."""
+    redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    """Where the stream is; may hold a password, so it is never logged."""
+    redis_timeout_s: float = Field(5.0, gt=0, le=60)
+    """Longest wait for one answer of Redis."""
+
+    # -- service ---------------------------------------------------------------------------
+    host: str = "127.0.0.1"
+    """Address the service binds to."""
+    port: int = Field(8000, ge=1, le=65535)
+    """Port of the service."""
+    max_body_bytes: int = Field(32 * MIB, ge=1024, le=1024 * MIB)
+    """Largest request body, also counted while a chunked body arrives."""
+    max_batch: int = Field(256, ge=1, le=4096)
+    """Most images in one request."""
+    max_image_bytes: int = Field(8 * MIB, ge=1024)
+    """Largest encoded picture."""
+    max_image_pixels: int = Field(16_000_000, ge=1024)
+    """Most pixels (width x height) that a picture's header may claim."""
+    max_label_chars: int = Field(100, ge=1, le=1000)
+    """Longest label."""
+    max_predictions_waiting: int = Field(512, ge=1)
+    """Images that may wait for the network before predictions are answered with 503."""
+    predictions_kept: int = Field(10_000, ge=1, le=1_000_000)
+    """Answers that can be asked for again by id; the oldest go first."""
+    decode_threads: int = Field(2, ge=1, le=64)
+    """Threads that turn request bodies into pictures."""
+    serve_threads: int = Field(1, ge=1, le=64)
+    """Compute threads of torch in the service."""
+    version_poll_s: float = Field(0.5, gt=0, le=60)
+    """How often the service looks for a newer model version."""
+    body_timeout_s: float = Field(30.0, gt=0, le=600)
+    """Longest time a request body may take to arrive."""
+
+    # -- stream ----------------------------------------------------------------------------
+    max_pending: int = Field(50_000, ge=1)
+    """Accepted samples that may wait to be learned before the service answers 429."""
+    max_pending_bytes: int = Field(512 * MIB, ge=1024)
+    """Bytes of pixels that may wait to be learned before the service answers 429."""
+    max_deliveries: int = Field(3, ge=1, le=100)
+    """Times an entry may be in hand when the worker dies before it is buried."""
+    dead_letters_kept: int = Field(1000, ge=1, le=1_000_000)
+    """Buried entries kept for inspection; the oldest go first (they stay counted)."""
+    events_kept: int = Field(500, ge=10, le=10_000)
+    """Events (drop, drift, reset, publish, ...) kept for the state."""
+
+    # -- worker ----------------------------------------------------------------------------
+    consumer: str = Field("worker-1", pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    """Stable name of the worker in the consumer group."""
+    metrics_host: str = "127.0.0.1"
+    """Address the worker's /metrics binds to."""
+    metrics_port: int = Field(8001, ge=1, le=65535)
+    """Port of the worker's /metrics and /healthz."""
+    batch: int = Field(32, ge=1, le=4096)
+    """Arriving samples in one training step."""
+    batch_wait_s: float = Field(0.5, ge=0, le=60)
+    """How long a batch may wait to fill before a smaller one is learned."""
+    worker_threads: int = Field(0, ge=0, le=256)
+    """Compute threads of torch in the worker; 0 takes the cores this process may use."""
+    checkpoint_s: float = Field(30.0, gt=0)
+    """Seconds between checkpoints; entries are acknowledged after the checkpoint that has them."""
+    checkpoints_kept: int = Field(2, ge=1, le=100)
+    """Checkpoints kept on disk."""
+    publish_s: float = Field(5.0, ge=0)
+    """Shortest time between two published model versions (a drop or a reset does not wait)."""
+    versions_kept: int = Field(8, ge=2, le=1000)
+    """Model versions kept on disk."""
+
+    # -- network ---------------------------------------------------------------------------
+    network: str = "small-resnet10"
+    """`small-resnet10`, `small-resnet18` (ours, for small images) or a torchvision classifier."""
+    weights: str = ""
+    """First weights: empty for random, a .safetensors file, or `torchvision` for its own."""
+    image_size: int = Field(32, ge=8, le=1024)
+    """Side of the square that every picture becomes, in pixels."""
+    pixel_mean: tuple[float, float, float] = (125.0, 123.0, 114.0)
+    """Subtracted from R, G, B (0 to 255)."""
+    pixel_std: tuple[float, float, float] = (63.0, 62.0, 66.0)
+    """Divides R, G, B after the mean is taken off."""
+    fit: Literal["crop", "pad", "squash"] = "crop"
+    """How a picture that is not square becomes one: centre crop, black bars, or distortion."""
+    classes: tuple[str, ...] = ()
+    """Labels in a fixed order, as a JSON list; others are added as they arrive."""
+    max_classes: int = Field(1000, ge=2, le=100_000)
+    """Labels the head may grow to; a sample with one more is buried."""
+
+    # -- learning --------------------------------------------------------------------------
+    rate: float = Field(0.005, gt=0, le=10)
+    """Learning rate right after the start and after a drift."""
+    rate_floor: float = Field(0.1, gt=0, le=1)
+    """Share of `rate` that it falls to as the units settle."""
+    momentum: float = Field(0.9, ge=0, lt=1)
+    """Momentum of SGD."""
+    weight_decay: float = Field(5e-4, ge=0, le=1)
+    """Weight decay of SGD, for units in training."""
+    clip_norm: float = Field(5.0, gt=0)
+    """Gradients are scaled down to this global norm."""
+    replays: Literal["auto", "0", "1", "2", "3", "5", "7"] = "auto"
+    """Replayed samples for each arriving one; `auto` replays when the stream is ordered or young."""
+    replay_samples: int = Field(4096, ge=1, le=10_000_000)
+    """Most raw samples in the replay buffer."""
+    replay_bytes: int = Field(64 * MIB, ge=1)
+    """Most bytes of raw pixels in the replay buffer."""
+    old_world_weight: float = Field(0.1, ge=0, le=1)
+    """Chance, against 1, that a sample from before the last drift is replayed."""
+    feature_bytes: int = Field(128 * MIB, ge=0)
+    """Budget of the stored feature maps; never passed."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of a training step; `auto` measures both at start."""
+    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+    """Layout of images and weights; `auto` measures both at start."""
+    device: str = "auto"
+    """`cpu`, `cuda`, or `auto`: CUDA when there is one."""
+    seed: int = 0
+    """Seed of weights, replay and probes."""
+
+    # -- dropping and drift ----------------------------------------------------------------
+    drop: bool = True
+    """False trains every unit for ever (the plain control)."""
+    window: int = Field(16, ge=4, le=10_000)
+    """Steps between two readings of the scores."""
+    warmup_windows: int = Field(2, ge=0)
+    """Windows after a start or a drift in which nothing is dropped."""
+    settled_windows: int = Field(2, ge=1, le=100)
+    """Windows in a row a unit must score low to count as learned."""
+    motion_low: float = Field(0.6, gt=0, le=1)
+    """A unit moves little when its motion is below this share of its peak since the last drift."""
+    keep_units: int = Field(1, ge=1)
+    """Last units that are never dropped."""
+    drift_delta: float = Field(0.002, gt=0, lt=1)
+    """Confidence of ADWIN on the test-then-train error; smaller means fewer alarms."""
+    drift_cooldown: int = Field(512, ge=0)
+    """Samples after a drift in which no second one is declared."""
+    accuracy_window: int = Field(512, ge=16)
+    """Samples over which the present prequential accuracy is taken."""
+
+    # -- logs ------------------------------------------------------------------------------
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe line that is logged."""
+    log_format: Literal["json", "text"] = "json"
+    """One JSON object a line, or text for people."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.host not in {"127.0.0.1", "localhost", "::1"} and self.port == self.metrics_port:
+            raise ValueError(f"port and metrics_port are both {self.port}")
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("classes has a label twice")
+        if len(self.classes) > self.max_classes:
+            raise ValueError(f"{len(self.classes)} classes, max_classes is {self.max_classes}")
+        if min(self.pixel_std) <= 0:
+            raise ValueError("pixel_std must be above 0")
+        return self
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the settings from the environment; `overrides` win.
+
+    Raises:
+        BadSettings: naming each setting, the reason and the value.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as exc:
+        told = "; ".join(
+            f"LEARNDROP_{'_'.join(str(p) for p in e['loc']).upper() or '*'}: {e['msg']}"
+            f" (value {str(e.get('input'))[:80]!r})"
+            for e in exc.errors(include_url=False)
+        )
+        raise BadSettings(told) from exc
