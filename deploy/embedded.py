@@ -19,6 +19,8 @@ from types import TracebackType
 from typing import Self
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from learndrop.errors import DidNotStart
 
@@ -207,7 +209,10 @@ class EmbeddedRedis:
     def _wait_until_ready(self) -> None:
         assert self._process is not None
         deadline = time.monotonic() + self.start_s
-        with redis.Redis(host=HOST, port=self.port, socket_timeout=self.start_s) as client:
+        once = Retry(NoBackoff(), 0)  # redis-py's own retries sleep for seconds
+        with redis.Redis(
+            host=HOST, port=self.port, socket_timeout=self.start_s, retry=once
+        ) as client:
             while True:
                 if (code := self._process.poll()) is not None:
                     raise DidNotStart(f"the embedded Redis ended with {code}: {self._last_words()}")
