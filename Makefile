@@ -1,0 +1,56 @@
+# make, a Python >= 3.11 and a network to a package index are all that is needed; the targets create
+# the environment that they need. make PYTHON=... picks the interpreter, make VENV=... an existing
+# environment (its torch is kept).
+
+SUITABLE := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(or $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$p -c '$(SUITABLE)' 2>/dev/null && { echo $$p; break; }; done),python3)
+VENV ?= .venv
+RUN = $(VENV)/bin/python
+ENSURE = @$(PYTHON) deploy/environment.py $(VENV)
+
+RUNTIME = service worker local
+SOURCES = learndrop service worker deploy tests
+# Tests share the cores with each other: one compute thread each, and never more than 4 at once.
+PYTEST = OMP_NUM_THREADS=1 $(RUN) -m pytest
+PARALLEL = -n auto --maxprocesses 4 --dist loadfile
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test check bench compose-test clean
+
+help:  ## Say what there is
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
+
+demo: runtime  ## Learn, drop, drift, recover, on one machine (DATA=... for your own images, OUT=... folder)
+	@$(RUN) -m learndrop.cli demo $(if $(DATA),--data "$(DATA)") $(if $(OUT),--out "$(OUT)") $(ARGS)
+
+up: runtime  ## Start the service on one machine without Redis or Docker (Ctrl-C stops it)
+	@$(RUN) -m deploy.local $(ARGS)
+
+bench: runtime  ## Compare with full fine-tuning and its controls, a few minutes
+	@$(RUN) -m learndrop.cli bench --quick $(ARGS)
+
+test: check  ## Everything that CI runs: check, then all tests (ARGS=... for pytest)
+	$(PYTEST) $(PARALLEL) $(ARGS)
+
+check: environment  ## Style, types, import rules, the compose files
+	$(RUN) -m ruff check $(SOURCES)
+	$(RUN) -m ruff format --check $(SOURCES)
+	$(RUN) -m mypy
+	$(RUN) -c 'from importlinter.cli import lint_imports_command as c; c()'
+	$(RUN) -m check_jsonschema --builtin-schema vendor.compose-spec docker-compose.yml deploy/compose.gpu.yml
+
+compose-test: client  ## Build and run docker-compose.yml for real, then take it down (needs Docker)
+	@$(RUN) -m deploy.compose_test $(ARGS)
+
+.PHONY: client runtime environment
+client:
+	$(ENSURE) local
+runtime:
+	$(ENSURE) $(RUNTIME)
+environment:
+	$(ENSURE) $(RUNTIME) test
+
+clean:  ## Remove the environment, caches and reports; data/ stays
+	rm -rf .venv out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
