@@ -1,0 +1,82 @@
+"""What a picture file claims to be, read from its first bytes and before any decoder sees it.
+
+Only JPEG, PNG and WebP have a name here; everything else is no picture for learndrop.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["JPEG", "PNG", "WEBP"]
+
+MOST_PARTS = 5000
+"""Marker segments of a JPEG; a phone's picture has under 300."""
+MOST_SCANS = 100
+"""Passes of a progressive JPEG. Each costs a walk over the whole picture, whatever its bytes."""
+
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_SCAN, _END, _BARE = 0xDA, 0xD9, frozenset({0x01, 0xD8})
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The format and the size in pixels that a header states."""
+
+    kind: Kind
+    width: int
+    height: int
+
+
+def claim(data: bytes) -> Claim | None:
+    """Read the claim of a picture file; None if it is none of the three formats or cut too short.
+
+    >>> claim(b"\\x89PNG\\r\\n\\x1a\\n" + b"\\0\\0\\0\\rIHDR" + b"\\0\\0\\0\\x07\\0\\0\\0\\x05")
+    Claim(kind='PNG', width=7, height=5)
+    """
+    if data[:8] == b"\x89PNG\r\n\x1a\n" and data[12:16] == b"IHDR" and len(data) >= 24:
+        return Claim("PNG", int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"))
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP" and len(data) >= 30:
+        return _webp(data)
+    if data[:3] == b"\xff\xd8\xff":
+        return _jpeg(data)
+    return None
+
+
+def _webp(data: bytes) -> Claim | None:
+    match data[12:16]:
+        case b"VP8X":
+            width = int.from_bytes(data[24:27], "little") + 1
+            return Claim("WEBP", width, int.from_bytes(data[27:30], "little") + 1)
+        case b"VP8L":
+            bits = int.from_bytes(data[21:25], "little")
+            return Claim("WEBP", (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)
+        case b"VP8 ":
+            width = int.from_bytes(data[26:28], "little") & 0x3FFF
+            return Claim("WEBP", width, int.from_bytes(data[28:30], "little") & 0x3FFF)
+    return None
+
+
+def _jpeg(data: bytes) -> Claim | None:
+    """Walk the segments up to the end of the first view; the largest frame header counts."""
+    width = height = parts = scans = 0
+    at = 2
+    while (found := _MARKER.search(data, at)) is not None:
+        marker, at = data[found.start() + 1], found.end()
+        parts += 1
+        scans += marker == _SCAN
+        if parts > MOST_PARTS or scans > MOST_SCANS:
+            return None
+        if marker == _END:
+            break
+        if marker in _BARE:
+            continue
+        if marker in _FRAMES and at + 7 <= len(data):
+            tall = int.from_bytes(data[at + 3 : at + 5], "big")
+            wide = int.from_bytes(data[at + 5 : at + 7], "big")
+            if wide * tall >= width * height:
+                width, height = wide, tall
+        at += max(2, int.from_bytes(data[at : at + 2], "big"))
+    return Claim("JPEG", width, height) if width and height else None
