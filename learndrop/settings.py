@@ -19,7 +19,9 @@ MIB = 1024 * 1024
 class Settings(BaseSettings):
     """One frozen object that wires a process; nothing below `__main__` reads the environment."""
 
-    model_config = SettingsConfigDict(env_prefix="LEARNDROP_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix="LEARNDROP_", frozen=True, extra="forbid", use_attribute_docstrings=True
+    )
 
     # -- where things are ------------------------------------------------------------------
     name: str = Field("default", pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")
@@ -116,6 +118,8 @@ class Settings(BaseSettings):
     """Learning rate right after the start and after a drift."""
     rate_floor: float = Field(0.1, gt=0, le=1)
     """Share of `rate` that it falls to as the units settle."""
+    rate_halving: int = Field(2000, ge=1)
+    """Samples after which the rate is half of `rate`."""
     momentum: float = Field(0.9, ge=0, lt=1)
     """Momentum of SGD."""
     weight_decay: float = Field(5e-4, ge=0, le=1)
@@ -144,7 +148,7 @@ class Settings(BaseSettings):
     # -- dropping and drift ----------------------------------------------------------------
     drop: bool = True
     """False trains every unit for ever (the plain control)."""
-    window: int = Field(16, ge=4, le=10_000)
+    window: int = Field(8, ge=4, le=10_000)
     """Steps between two readings of the scores."""
     warmup_windows: int = Field(2, ge=0)
     """Windows after a start or a drift in which nothing is dropped."""
@@ -158,6 +162,8 @@ class Settings(BaseSettings):
     """Confidence of ADWIN on the test-then-train error; smaller means fewer alarms."""
     drift_cooldown: int = Field(512, ge=0)
     """Samples after a drift in which no second one is declared."""
+    recovery_samples: int = Field(1024, ge=1)
+    """Samples after which a reset that did not bring accuracy back is followed by a stronger one."""
     accuracy_window: int = Field(512, ge=16)
     """Samples over which the present prequential accuracy is taken."""
 
