@@ -4,6 +4,7 @@ LearndropError
 ├── BadInput                 the sender's mistake: retrying the same thing will not help
 │   ├── BadBody              the request as a whole cannot be read
 │   │   ├── TooLarge         a body, a batch or a picture over its documented limit
+│   │   ├── TooSlow          a body that did not arrive in time
 │   │   └── UnknownFormat    a content type or picture format that is not accepted
 │   └── BadPicture           one picture of a batch; carries its index
 ├── BadMessage               a stream entry that cannot be read; it is buried
@@ -50,6 +51,10 @@ class BadBody(BadInput):
 
 class TooLarge(BadBody):
     """Something is over a documented limit."""
+
+
+class TooSlow(BadBody):
+    """The body did not arrive in time."""
 
 
 class UnknownFormat(BadBody):
