@@ -105,6 +105,11 @@ class EmbeddedRedis:
         return self._process is not None and self._process.poll() is None
 
     @property
+    def exit_code(self) -> int | None:
+        """Exit code of a server that ended by itself; None while it runs or was never started."""
+        return self._process.poll() if self._process is not None else None
+
+    @property
     def log(self) -> Path:
         return self.data_dir / "redis.log"
 
