@@ -1,0 +1,1 @@
+"""Plays a stream through rival strategies and reports accuracy, FLOPs, seconds and memory."""

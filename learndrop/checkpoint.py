@@ -1,0 +1,246 @@
+"""The whole state of learning to bytes and back, the stream position inside it.
+
+A checkpoint is a folder of two files: `tensors.safetensors` and `state.json`, which names the
+size and SHA-256 of the first and of itself. It is written aside and renamed, so that a reader finds
+a whole one or none. Optimizer state goes by parameter name, so a checkpoint made after a drop or a
+reset resumes bit for bit. No pickle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import shutil
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import torch
+from safetensors.torch import load
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from learndrop.errors import BadSettings, DamagedFile, UnknownFileFormat
+from learndrop.events import Event
+from learndrop.files import rename_folder, sync_folder, write_new
+from learndrop.learner import Learner, Life, Probation, Recovery
+from learndrop.precision import Choice
+from learndrop.settings import Settings
+
+FORMAT = 1
+SAME = ("network", "image_size", "pixel_mean", "pixel_std", "fit")  # or the weights mean nothing
+
+log = logging.getLogger(__name__)
+
+
+def save(learner: Learner, root: Path, position: str, keep: int) -> Path:
+    """Write the learner's whole state; older checkpoints beyond `keep` go.
+
+    Args:
+        learner: whose state.
+        root: folder of checkpoints.
+        position: id of the last stream entry that this state has learned.
+        keep: checkpoints to keep.
+
+    Returns:
+        the new checkpoint's folder.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    number = max((int(p.name) for p in _folders(root)), default=0) + 1
+    aside = root / f".{number:08d}.part"
+    if aside.exists():
+        shutil.rmtree(aside)
+    aside.mkdir()
+    tensors = to_bytes({n: t.contiguous() for n, t in _tensors(learner).items()})
+    state = {
+        "format": FORMAT,
+        "position": position,
+        "tensors": {"bytes": len(tensors), "sha256": hashlib.sha256(tensors).hexdigest()},
+        "same": {k: _plain(getattr(learner.settings, k)) for k in SAME},
+        "learner": _values(learner),
+    }
+    write_new(aside / "tensors.safetensors", tensors)
+    write_new(aside / "state.json", _sealed(state))
+    sync_folder(aside)
+    folder = root / f"{number:08d}"
+    rename_folder(aside, folder)
+    for old in _folders(root)[:-keep]:
+        shutil.rmtree(old)
+    return folder
+
+
+def load_latest(root: Path, settings: Settings) -> tuple[Learner, str] | None:
+    """Bring back the newest checkpoint that is whole; a damaged one is named and passed over.
+
+    Returns:
+        the learner and its position in the stream, or None where there is no checkpoint.
+
+    Raises:
+        UnknownFileFormat: if the newest was written by a newer learndrop.
+        DamagedFile: if there are checkpoints and none is whole.
+        BadSettings: if the settings name another network than the checkpoint holds.
+    """
+    folders = _folders(root) if root.is_dir() else []
+    for folder in reversed(folders):
+        try:
+            state, tensors = read_checkpoint(folder)
+        except UnknownFileFormat:
+            raise
+        except DamagedFile as exc:
+            log.error("checkpoint passed over: %s", exc)
+            continue
+        for key, value in state["same"].items():
+            if _plain(getattr(settings, key)) != value:
+                raise BadSettings(
+                    f"{folder} was learned with {key} {value!r}, the setting says"
+                    f" {_plain(getattr(settings, key))!r}: keep it, or take another data_dir"
+                )
+        return _restore(settings, state["learner"], tensors), str(state["position"])
+    if folders:
+        raise DamagedFile(f"none of {len(folders)} checkpoints in {root} is whole")
+    return None
+
+
+def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read one checkpoint, sizes and hashes checked.
+
+    Raises:
+        DamagedFile: naming the file.
+        UnknownFileFormat: if it is of a newer format.
+    """
+    state = _unsealed(folder / "state.json")
+    if state["format"] > FORMAT:
+        raise UnknownFileFormat(
+            f"{folder} has format {state['format']}, this learndrop reads up to {FORMAT}"
+        )
+    path = folder / "tensors.safetensors"
+    blob = path.read_bytes() if path.is_file() else b""
+    said = state["tensors"]
+    if len(blob) != said["bytes"] or hashlib.sha256(blob).hexdigest() != said["sha256"]:
+        raise DamagedFile(f"{path}: not the {said['bytes']} bytes that were written")
+    return state, load(blob)
+
+
+# -- what a learner is made of --------------------------------------------------------------
+
+
+def _tensors(learner: Learner) -> dict[str, Tensor]:
+    scores, _ = learner.scorer.state()
+    parts: dict[str, Mapping[str, Tensor]] = {
+        "weights": learner.chain.state_dict(),
+        "momentum": learner.trainer.momentum(),
+        "features": learner.features.tensors(),
+        "scores": scores,
+        "replay": {n: torch.from_numpy(a) for n, a in learner.replay.arrays().items()},
+        "other": {
+            "long_run": torch.from_numpy(learner.long_run),
+            "torch_rng": torch.get_rng_state(),
+        },
+    }
+    return {
+        f"{part}/{name}": tensor.detach().cpu()
+        for part, tensors in parts.items()
+        for name, tensor in tensors.items()
+    }
+
+
+def _values(learner: Learner) -> dict[str, Any]:
+    return {
+        "classes": learner.classes,
+        "cut": learner.trainer.cut,
+        "life": asdict(learner.life),
+        "probation": asdict(learner.probation) if learner.probation else None,
+        "recovery": asdict(learner.recovery) if learner.recovery else None,
+        "returned": sorted(learner.returned),
+        "unit_scores": {str(u): s for u, s in learner.unit_scores.items()},
+        "recent_labels": list(learner.recent_labels),
+        "events": [e.to_json() for e in learner.recent_events],
+        "progress": learner.progress.to_json(),
+        "detector": learner.detector.to_json(),
+        "monitor": learner.monitor.to_json(),
+        "rule": learner.rule.to_json(),
+        "replay": learner.replay.to_json(),
+        "features": learner.features.to_json(),
+        "scorer": learner.scorer.state()[1],
+        "ledger": learner.ledger.to_json(),
+        "precision": learner.precision.to_json(),
+    }
+
+
+def _restore(settings: Settings, values: dict[str, Any], tensors: dict[str, Tensor]) -> Learner:
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition("/")
+        parts.setdefault(part, {})[rest] = tensor
+    # the classes as they had grown; first weights are not needed, all come from the checkpoint
+    known = settings.model_copy(update={"classes": tuple(values["classes"]), "weights": ""})
+    learner = Learner(known, precision=Choice.from_json(values["precision"]))
+    learner.settings = settings
+    learner.chain.load_state_dict(parts["weights"])
+    learner.trainer.load_momentum(parts.get("momentum", {}), values["cut"])
+    learner.life = Life(**values["life"])
+    learner.probation = Probation(**values["probation"]) if values["probation"] else None
+    learner.recovery = Recovery(**values["recovery"]) if values["recovery"] else None
+    learner.returned = set(values["returned"])
+    learner.unit_scores = {int(u): s for u, s in values["unit_scores"].items()}
+    learner.recent_labels.extend(values["recent_labels"])
+    learner.recent_events = deque(
+        (Event.from_json(e) for e in values["events"]), maxlen=settings.events_kept
+    )
+    learner.progress.load_json(values["progress"])
+    learner.detector.load_json(values["detector"])
+    learner.monitor.load_json(values["monitor"])
+    learner.rule.load_json(values["rule"])
+    replay = {n: t.numpy() for n, t in parts["replay"].items()}
+    learner.replay.load(replay, values["replay"])
+    learner.features.load(parts["features"], values["features"], str(learner.device))
+    learner.long_run = parts["other"]["long_run"].numpy().copy()
+    learner.ledger.load_json(values["ledger"])
+    learner.scorer.start(learner.trainer.trained)
+    learner.scorer.load(parts.get("scores", {}), values["scorer"])
+    torch.set_rng_state(parts["other"]["torch_rng"])
+    return learner
+
+
+# -- files ----------------------------------------------------------------------------------
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(p for p in root.iterdir() if p.is_dir() and p.name.isdigit())
+
+
+def _sealed(state: dict[str, Any]) -> bytes:
+    body = orjson.dumps(_finite(state), option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY)
+    return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+
+
+def _unsealed(path: Path) -> dict[str, Any]:
+    seal, _, body = (path.read_bytes() if path.is_file() else b"").partition(b"\n")
+    if hashlib.sha256(body).hexdigest().encode() != seal:
+        raise DamagedFile(f"{path}: does not match its checksum")
+    state = orjson.loads(body)
+    if not isinstance(state, dict) or not isinstance(state.get("format"), int):
+        raise DamagedFile(f"{path}: holds no state")
+    return state
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: it is written as null where a value may be one."""
+    if isinstance(value, dict):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, np.generic):
+        return value.item()
+    return value

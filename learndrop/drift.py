@@ -1,0 +1,85 @@
+"""Decides when the stream has changed, from the test-then-train errors.
+
+River's ADWIN does the statistics; around it: a minimum of samples, a cool-down, one event a drift,
+a reset by hand. Only a rise of the error counts: getting better is no drift.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from river.drift import ADWIN
+
+HISTORY_LIMIT = 100_000  # bits kept since the last reset, so that a checkpoint can bring ADWIN back
+
+
+class DriftDetector:
+    """Speaks river's dialect: `update(error)`, then read `drift_detected`.
+
+    Args:
+        delta: confidence of ADWIN; smaller means fewer alarms.
+        cooldown: samples after a reset in which no drift is declared.
+    """
+
+    def __init__(self, delta: float, cooldown: int) -> None:
+        self.delta, self.cooldown = delta, cooldown
+        self.drift_detected = False
+        self.before = 0.0
+        self.after = 0.0
+        self._history: list[bool] = []
+        self._adwin = ADWIN(delta=delta)
+
+    @property
+    def seen(self) -> int:
+        """Errors since the last reset."""
+        return len(self._history)
+
+    @property
+    def width(self) -> int:
+        """Samples in ADWIN's window: right after an alarm, those of the new world."""
+        return int(self._adwin.width)
+
+    @property
+    def error(self) -> float:
+        """Mean error over ADWIN's present window."""
+        return float(self._adwin.estimation)
+
+    def update(self, wrong: bool) -> None:
+        """Take the next error; `drift_detected`, `before` and `after` then tell the verdict."""
+        before = self.error
+        self._feed(wrong)
+        alarmed = bool(self._adwin.drift_detected)
+        self.drift_detected = alarmed and self.seen > self.cooldown and self.error > before
+        if self.drift_detected:
+            self.before, self.after = before, self.error
+        if len(self._history) >= HISTORY_LIMIT:
+            self._replay(self._history[-HISTORY_LIMIT // 5 :])
+
+    def reset(self) -> None:
+        """Start anew; the cool-down begins here."""
+        self.drift_detected = False
+        self._history = []
+        self._adwin = ADWIN(delta=self.delta)
+
+    def _feed(self, wrong: bool) -> None:
+        self._adwin.update(int(wrong))
+        self._history.append(wrong)
+
+    def _replay(self, history: list[bool]) -> None:
+        self.reset()
+        for wrong in history:
+            self._feed(wrong)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything needed to go on identically: river's objects have no safe format of their
+        own, but ADWIN is deterministic, so its input since the last reset is its state."""
+        bits = np.packbits(np.array(self._history, dtype=np.uint8)).tobytes()
+        return {"seen": self.seen, "errors": base64.b64encode(bits).decode()}
+
+    def load_json(self, data: Mapping[str, Any]) -> None:
+        """Take back what `to_json` wrote."""
+        packed = np.frombuffer(base64.b64decode(data["errors"]), np.uint8)
+        self._replay([bool(b) for b in np.unpackbits(packed)[: data["seen"]]])

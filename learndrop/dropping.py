@@ -1,0 +1,147 @@
+"""Decides how many leading units leave training: numbers in, numbers out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+def prefix(learned: Sequence[bool], keep: int) -> int:
+    """Count the leading learned units; the last `keep` units never count.
+
+    >>> prefix([True, True, False, True], keep=1)
+    2
+    >>> prefix([True, True, True], keep=1)
+    2
+    """
+    depth = 0
+    for unit in learned[: max(0, len(learned) - keep)]:
+        if not unit:
+            break
+        depth += 1
+    return depth
+
+
+def best_cut(
+    ceiling: int, depth: int, *, seconds: Sequence[float], row_bytes: Sequence[int], budget: int,
+    batch: int,
+) -> int:
+    """The cut in (depth, ceiling] that saves most seconds a step and whose maps fit.
+
+    Args:
+        ceiling: deepest cut whose units are all learned.
+        depth: present cut.
+        seconds: of one training step, by depth.
+        row_bytes: of one stored map, by depth.
+        budget: bytes of the feature store; a cut that cannot hold one batch is not taken.
+        batch: samples in a step.
+
+    >>> best_cut(3, 0, seconds=[4, 3, 2, 2.5, 0], row_bytes=[9, 8, 4, 2, 1], budget=100, batch=8)
+    2
+    >>> best_cut(3, 0, seconds=[4, 3, 2, 2.5, 0], row_bytes=[9, 8, 4, 2, 1], budget=20, batch=8)
+    3
+    >>> best_cut(3, 2, seconds=[4, 3, 2, 2.5, 0], row_bytes=[9, 8, 4, 2, 1], budget=20, batch=8)
+    2
+    """
+    best = depth
+    for cut in range(depth + 1, ceiling + 1):
+        if row_bytes[cut] * batch <= budget and seconds[cut] < seconds[best]:
+            best = cut
+    return best
+
+
+@dataclass
+class UnitRecord:
+    """What the rule remembers of one unit.
+
+    Attributes:
+        peak: highest motion since the start or the last return.
+        low: windows in a row with low scores.
+        why: one sentence for people.
+    """
+
+    peak: float = 0.0
+    low: int = 0
+    why: str = "no window read yet"
+
+
+@dataclass
+class DropRule:
+    """Prefix rule with warm-up and hysteresis.
+
+    A unit is learned when its motion has stayed under `motion_low` of its peak for
+    `settled_windows` readings in a row; a reading above 1.25 of that bound clears the count.
+
+    Args:
+        units: number of units.
+        motion_low: share of the peak, 0 to 1.
+        settled_windows: readings in a row.
+        warmup_windows: readings after a start or a return that only set the peak.
+        keep_units: last units that are never dropped.
+    """
+
+    units: int
+    motion_low: float
+    settled_windows: int
+    warmup_windows: int
+    keep_units: int
+    windows: int = 0
+    records: list[UnitRecord] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not self.records:
+            self.records = [UnitRecord() for _ in range(self.units)]
+
+    def read(self, motions: Mapping[int, float]) -> int:
+        """Take one window's motions of the units in training; return how deep one may cut."""
+        self.windows += 1
+        for unit, motion in motions.items():
+            self._judge(self.records[unit], motion)
+        if self.windows <= self.warmup_windows:
+            return 0
+        return self.ceiling(min(motions, default=self.units))
+
+    def ceiling(self, depth: int) -> int:
+        """How deep one may cut, given that `depth` units have left training already."""
+        learned = [
+            unit < depth or record.low >= self.settled_windows
+            for unit, record in enumerate(self.records)
+        ]
+        return prefix(learned, self.keep_units)
+
+    def _judge(self, record: UnitRecord, motion: float) -> None:
+        record.peak = max(record.peak, motion)
+        bound = self.motion_low * record.peak
+        if self.windows <= self.warmup_windows:
+            record.low = 0
+            record.why = f"warming up: window {self.windows} of {self.warmup_windows}"
+        elif motion <= bound:
+            record.low += 1
+            record.why = (
+                f"motion {motion:.3g} is at most {bound:.3g} ({self.motion_low:.2f} of its peak),"
+                f" {record.low} of {self.settled_windows} windows in a row"
+            )
+        elif motion > 1.25 * bound:
+            record.low = 0
+            record.why = (
+                f"still learning: motion {motion:.3g} is above {bound:.3g}"
+                f" ({self.motion_low:.2f} of its peak)"
+            )
+        else:
+            record.why = f"motion {motion:.3g} is near its bound {bound:.3g}: count stays"
+
+    def start_over(self, depth: int) -> None:
+        """Units from `depth` on must earn it anew; those before keep what they have."""
+        self.windows = 0
+        for record in self.records[depth:]:
+            record.peak, record.low, record.why = 0.0, 0, "returned to training: must settle anew"
+
+    def to_json(self) -> dict[str, Any]:
+        """What the rule remembers, for a checkpoint."""
+        return {"windows": self.windows, "records": [asdict(r) for r in self.records]}
+
+    def load_json(self, data: Mapping[str, Any]) -> None:
+        """Take back what `to_json` gave."""
+        self.windows = data["windows"]
+        self.records = [UnitRecord(**r) for r in data["records"]]

@@ -1,0 +1,132 @@
+"""Tells at which depth a change of the stream begins, without labels.
+
+Per unit, the channel means and variances of its output are compared between the newest windows and
+the windows before them (symmetric Gaussian divergence, as BatchNorm-statistics drift scores do:
+arXiv 2107.00191). Shifts propagate, so the *first* unit above its own null tells the depth, not the
+largest. The null is what the same comparison gave while the stream was quiet.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+LOOK = 8  # images of a batch that are looked at: 1 % of a step instead of 4 %
+
+
+class ActivationMonitor:
+    """Divergence of each unit's output statistics between now and before.
+
+    Args:
+        units: number of units watched (position 0 is the network's input).
+        window: batches in one reading.
+        sensitivity: how many times its quiet spread a divergence must exceed its quiet mean.
+    """
+
+    def __init__(self, units: int, window: int = 8, sensitivity: float = 4.0) -> None:
+        self.units, self.window, self.sensitivity = units, window, sensitivity
+        self.divergence = [0.0] * units
+        self._quiet: list[deque[float]] = [deque(maxlen=32) for _ in range(units)]
+        self._readings: deque[list[NDArray[np.float64]]] = deque(maxlen=6)
+        self._sums: list[NDArray[np.float64]] = []
+        self._batches = 0
+
+    def update(self, outputs: Sequence[Tensor]) -> None:
+        """Take the network's input and each unit's output for one batch: [N, C, ...] each."""
+        sums = [_channel_sums(o[:LOOK]) for o in outputs]
+        if self._batches == 0:
+            self._sums = sums
+        else:
+            self._sums = [a + b for a, b in zip(self._sums, sums, strict=True)]
+        self._batches += 1
+        if self._batches < self.window:
+            return
+        self._batches = 0
+        now = [s / self.window for s in self._sums]
+        if len(self._readings) >= 2:
+            self.divergence = self._compare(now)
+            for quiet, value in zip(self._quiet, self.divergence, strict=True):
+                quiet.append(value)
+        self._readings.append(now)
+
+    def onset(self) -> tuple[int | None, list[float]]:
+        """Where the change begins.
+
+        Call it when a drift was noticed: the last reading or two are then of the new world.
+
+        Returns:
+            the first position whose divergence stands out (None if none does), and for every
+            position how many quiet spreads it stands above its quiet mean.
+        """
+        now = [s / self._batches for s in self._sums] if self._batches > 1 else None
+        strengths = [0.0] * self.units
+        if len(self._readings) < 4:
+            return None, strengths
+        recent = [self.divergence] + ([self._compare(now, skip=1)] if now else [])
+        for unit in range(self.units):
+            quiet = np.array(list(self._quiet[unit])[:-2] or [0.0])
+            spread = float(quiet.std()) + 0.25 * float(quiet.mean()) + 1e-6
+            value = max(r[unit] for r in recent)
+            strengths[unit] = (value - float(quiet.mean())) / spread
+        for unit, strength in enumerate(strengths):
+            if strength > self.sensitivity:
+                return unit, strengths
+        return None, strengths
+
+    def new_world(self) -> None:
+        """What is seen from now on is the new normal; the quiet spread stays known."""
+        for quiet in self._quiet:
+            for _ in range(min(2, len(quiet))):
+                quiet.pop()
+        self._readings.clear()
+        self._batches = 0
+        self.divergence = [0.0] * self.units
+
+    def _compare(self, now: list[NDArray[np.float64]], skip: int = 0) -> list[float]:
+        """Divergence of `now` from the mean of the readings but the newest `skip`."""
+        earlier = list(self._readings)[: len(self._readings) - skip]
+        return [
+            _gaussian_divergence(n, np.mean([r[unit] for r in earlier], axis=0))
+            for unit, n in enumerate(now)
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """The state, for a checkpoint."""
+        return {
+            "divergence": self.divergence,
+            "quiet": [list(q) for q in self._quiet],
+            "readings": [[u.tolist() for u in r] for r in self._readings],
+            "sums": [s.tolist() for s in self._sums],
+            "batches": self._batches,
+        }
+
+    def load_json(self, data: Mapping[str, Any]) -> None:
+        """Take back what `to_json` gave."""
+        self.divergence = list(data["divergence"])
+        self._quiet = [deque(q, maxlen=32) for q in data["quiet"]]
+        self._readings = deque(([np.array(u) for u in r] for r in data["readings"]), maxlen=6)
+        self._sums = [np.array(s) for s in data["sums"]]
+        self._batches = data["batches"]
+
+
+def _channel_sums(output: Tensor) -> NDArray[np.float64]:
+    """[2, C]: mean and mean square of each channel, over images and places."""
+    x = output.detach().float()
+    # square [N, C, S, S] has its channels first; token maps [N, T, C] and vectors [N, C] last
+    dims = [0, 2, 3] if x.ndim == 4 and x.shape[2] == x.shape[3] else list(range(x.ndim - 1))
+    return torch.stack([x.mean(dims), (x * x).mean(dims)]).double().cpu().numpy()
+
+
+def _gaussian_divergence(now: NDArray[np.float64], before: NDArray[np.float64]) -> float:
+    mean_a, mean_b = now[0], before[0]
+    var_a = np.maximum(now[1] - mean_a**2, 1e-8)
+    var_b = np.maximum(before[1] - mean_b**2, 1e-8)
+    gap = (mean_a - mean_b) ** 2
+    kl = 0.5 * ((var_a + gap) / var_b + (var_b + gap) / var_a) - 1.0
+    return float(np.mean(np.minimum(kl, 100.0)))

@@ -1,0 +1,95 @@
+"""What the learner tells of itself: the body of `GET /v1/state`, as JSON values."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from learndrop.learner import Learner
+
+
+def overview(learner: Learner) -> dict[str, Any]:
+    """The learner's state.
+
+    Unit states: `training`; `frozen` (on probation, no gradient, not yet dropped); `dropped`;
+    `returned` (in training again since a drift).
+    """
+    ledger = learner.ledger
+    rows = unit_rows(learner)
+    store, life = learner.features, learner.life
+    return {
+        "samples_learned": learner.progress.samples,
+        "prequential": {
+            "accuracy": learner.progress.accuracy,
+            "lifetime_accuracy": learner.progress.lifetime_accuracy,
+            "window": learner.settings.accuracy_window,
+            "loss": None if math.isnan(learner.progress.loss) else learner.progress.loss,
+        },
+        "drop": {
+            "depth": sum(r["state"] == "dropped" for r in rows),
+            "frozen": sum(r["state"] == "frozen" for r in rows),
+            "total": len(rows),
+            "units": rows,
+        },
+        "drift": {"count": life.drifts, "error": learner.detector.error},
+        "flops": ledger.totals(),
+        "seconds": dict(life.seconds),
+        "rate": learner.rate,
+        "steps": life.steps,
+        "skipped_steps": life.skipped,
+        "replay": {
+            "samples": learner.replay.size,
+            "capacity": learner.replay.capacity,
+            "bytes": learner.replay.nbytes,
+            "world": learner.replay.world,
+        },
+        "features": {
+            "samples": len(store),
+            "capacity": store.capacity,
+            "bytes": store.nbytes,
+            "budget_bytes": store.max_bytes,
+            "hits": store.hits,
+            "misses": store.misses,
+            "evicted": store.evicted,
+        },
+        "classes": list(learner.classes),
+        "network": learner.spec.to_json(),
+        "precision": learner.precision.to_json(),
+        "device": str(learner.device),
+        "model": {"version": life.version or None, "published_s": life.published_s or None},
+    }
+
+
+def unit_rows(learner: Learner) -> list[dict[str, Any]]:
+    """One row a unit, in the order of the network."""
+    cut = learner.trainer.cut
+    frozen_from = learner.probation.back_to if learner.probation else cut
+    whole = sum(u.flops for u in learner.chain.units) or 1
+    rows = []
+    for unit in learner.chain.units:
+        position = unit.position
+        record = learner.rule.records[position]
+        why = record.why
+        if position >= len(learner.chain.units) - learner.settings.keep_units:
+            why = "the last units are never dropped"
+        if position >= cut:
+            state = "returned" if position in learner.returned else "training"
+        elif position >= frozen_from:
+            state, why = "frozen", f"on probation; {record.why}"
+        else:
+            state, why = "dropped", f"learned: {record.why}"
+        if not learner.settings.drop:
+            why = "dropping is switched off (LEARNDROP_DROP)"
+        rows.append(
+            {
+                "name": unit.name,
+                "position": position,
+                "state": state,
+                "scores": learner.unit_scores.get(position, {}),
+                "why": why,
+                "parameters": unit.parameters,
+                "flops_share": unit.flops / whole,
+            }
+        )
+    return rows

@@ -1,0 +1,59 @@
+"""Prequential accuracy: each sample is answered before it is learned, and that answer counts."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+class Progress:
+    """Accuracy over the newest `window` samples and over the whole life.
+
+    Args:
+        window: samples.
+    """
+
+    def __init__(self, window: int) -> None:
+        self.samples = 0
+        self.right = 0
+        self.loss = math.nan
+        self._newest: deque[bool] = deque(maxlen=window)
+
+    def add(self, right: Sequence[bool]) -> None:
+        """Take the verdicts on one batch, in order."""
+        self.samples += len(right)
+        self.right += sum(right)
+        self._newest.extend(right)
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of right answers over the window; None before the first sample."""
+        return sum(self._newest) / len(self._newest) if self._newest else None
+
+    @property
+    def lifetime_accuracy(self) -> float | None:
+        """Share of right answers over the whole life; None before the first sample."""
+        return self.right / self.samples if self.samples else None
+
+    def newest_accuracy(self, n: int) -> float:
+        """Share of right answers among the newest `n` (fewer if fewer are held)."""
+        newest = list(self._newest)[-n:]
+        return sum(newest) / max(1, len(newest))
+
+    def to_json(self) -> dict[str, Any]:
+        """The state, for a checkpoint."""
+        return {
+            "samples": self.samples,
+            "right": self.right,
+            "loss": None if math.isnan(self.loss) else self.loss,
+            "newest": "".join("1" if r else "0" for r in self._newest),
+        }
+
+    def load_json(self, data: Mapping[str, Any]) -> None:
+        """Take back what `to_json` gave."""
+        self.samples, self.right = data["samples"], data["right"]
+        self.loss = math.nan if data["loss"] is None else data["loss"]
+        self._newest.clear()
+        self._newest.extend(c == "1" for c in data["newest"])

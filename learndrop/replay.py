@@ -1,0 +1,138 @@
+"""The recent raw samples: bounded, class-balanced, and aware of the world they came from.
+
+Raw uint8 pixels are the truth from which any stored feature map can be made again. The fullest
+class gives way first, and in it the oldest world; within one world a victim is drawn at random, so
+that what stays is a fair draw of the stream (as ExStream and REMIND keep theirs).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class ReplayBuffer:
+    """At most `capacity` images of one shape.
+
+    Args:
+        shape: of one image, [H, W, 3].
+        samples: most images.
+        max_bytes: most bytes of pixels; the smaller of both bounds holds.
+        old_world_weight: chance, against 1, of a sample from before the last drift.
+        seed: of the draws.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        *,
+        samples: int,
+        max_bytes: int,
+        old_world_weight: float,
+        seed: int,
+    ) -> None:
+        self.capacity = max(1, min(samples, max_bytes // int(np.prod(shape))))
+        self.old_world_weight = old_world_weight
+        self.world = 0
+        self.size = 0
+        # grown by doubling: a buffer that is never filled costs nothing
+        self.images = np.zeros((min(64, self.capacity), *shape), np.uint8)
+        self.targets = np.zeros(self.capacity, np.int64)
+        self.ids = np.full(self.capacity, -1, np.int64)
+        self.worlds = np.zeros(self.capacity, np.int64)
+        self._rng = np.random.default_rng(seed)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of pixels held now."""
+        return int(self.images[: self.size].nbytes)
+
+    def add(
+        self, images: NDArray[np.uint8], targets: NDArray[np.int64], ids: NDArray[np.int64]
+    ) -> None:
+        """Take images [N, H, W, 3] with their class indices and sample ids."""
+        for image, target, sample_id in zip(images, targets, ids, strict=True):
+            place = self._free_place(int(target))
+            self.images[place] = image
+            self.targets[place], self.ids[place] = target, sample_id
+            self.worlds[place] = self.world
+
+    def draw(self, n: int, among: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+        """Draw `n` places (fewer if the buffer is small), without repeats.
+
+        Args:
+            n: how many.
+            among: bool [size], the places to choose from (all when not given).
+        """
+        if self.size == 0 or n == 0:
+            return np.zeros(0, np.int64)
+        weights = np.where(self.worlds[: self.size] == self.world, 1.0, self.old_world_weight)
+        if among is not None:
+            weights = weights * among
+        likely = int(np.count_nonzero(weights))
+        if likely == 0:
+            return np.zeros(0, np.int64)
+        return self._rng.choice(
+            self.size, min(n, likely), replace=False, p=weights / weights.sum()
+        ).astype(np.int64)
+
+    def new_world(self, since: int) -> None:
+        """Samples with ids from `since` on, also those to come, belong to a new world."""
+        self.world += 1
+        self.worlds[: self.size][self.ids[: self.size] >= since] = self.world
+
+    def newest(self, most: int) -> NDArray[np.int64]:
+        """Places of the newest samples of the present world, newest first."""
+        places = np.flatnonzero(self.worlds[: self.size] == self.world)
+        return places[np.argsort(-self.ids[places], kind="stable")][:most]
+
+    def by_class(self) -> dict[int, int]:
+        """Samples held for each class index."""
+        found, counts = np.unique(self.targets[: self.size], return_counts=True)
+        return {int(c): int(n) for c, n in zip(found, counts, strict=True)}
+
+    def _free_place(self, target: int) -> int:
+        if self.size < self.capacity:
+            if self.size == len(self.images):
+                room = min(self.capacity, 2 * len(self.images))
+                grown = np.zeros((room, *self.images.shape[1:]), np.uint8)
+                grown[: self.size] = self.images[: self.size]
+                self.images = grown
+            self.size += 1
+            return self.size - 1
+        counts = np.bincount(self.targets, minlength=target + 1)
+        counts[target] += 1  # the newcomer counts: a full class replaces one of its own
+        mine = np.flatnonzero(self.targets == int(counts.argmax()))
+        oldest = mine[self.worlds[mine] == self.worlds[mine].min()]
+        return int(self._rng.choice(oldest))
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The contents, for a checkpoint."""
+        n = self.size
+        return {
+            "images": self.images[:n],
+            "targets": self.targets[:n],
+            "ids": self.ids[:n],
+            "worlds": self.worlds[:n],
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """The rest of the state, for a checkpoint (numpy's generator counts in 128 bits: as text)."""
+        return {"world": self.world, "rng": json.dumps(self._rng.bit_generator.state)}
+
+    def load(self, arrays: Mapping[str, NDArray[Any]], data: Mapping[str, Any]) -> None:
+        """Take back what `arrays` and `to_json` gave; a smaller buffer keeps the newest."""
+        keep = np.sort(np.argsort(arrays["ids"], kind="stable")[-self.capacity :])
+        self.size = len(keep)
+        room = min(self.capacity, max(64, self.size))
+        self.images = np.zeros((room, *self.images.shape[1:]), np.uint8)
+        self.images[: self.size] = arrays["images"][keep]
+        self.targets[: self.size] = arrays["targets"][keep]
+        self.ids[: self.size] = arrays["ids"][keep]
+        self.worlds[: self.size] = arrays["worlds"][keep]
+        self.world = int(data["world"])
+        self._rng.bit_generator.state = json.loads(data["rng"])

@@ -1,0 +1,217 @@
+"""One training step on whatever is left in training, and the full network's answer before it.
+
+Dropped means gone: units below the cut are not called in a step, hold no gradient, sit in no
+optimizer group, and their BatchNorm stays in eval for good. The step starts from the maps that
+leave the cut, and those come free from the answer that every arriving sample gets first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from learndrop.precision import Choice
+from learndrop.settings import Settings
+from learndrop.units import Chain
+
+
+class Trainer:
+    """Owns the chain, the optimizer and the cut.
+
+    Args:
+        chain: the whole network, cut into units.
+        settings: momentum, weight decay, clipping.
+        device: where the chain lives.
+        choice: arithmetic and memory format of a step.
+    """
+
+    def __init__(
+        self, chain: Chain, settings: Settings, device: torch.device, choice: Choice
+    ) -> None:
+        self.chain, self.settings, self.device, self.choice = chain, settings, device, choice
+        for unit in chain.units:
+            unit.module.to(device=device, memory_format=choice.memory_format)
+        self.cut = 0
+        self._momentum: dict[str, Tensor] = {}
+        self._build()
+
+    @property
+    def trained(self) -> dict[int, list[nn.Parameter]]:
+        """Parameters in training by unit position."""
+        return {
+            u.position: list(u.module.parameters())
+            for u in self.chain.units[self.cut :]
+            if u.parameters
+        }
+
+    def test(self, x: Tensor, *, watch: bool = False) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """The full network's answer in eval mode.
+
+        Args:
+            x: float images [N, 3, S, S].
+            watch: keep every unit's output.
+
+        Returns:
+            the maps that enter the cut [N, ...], float32 logits [N, classes], and every unit's
+            output if `watch` is set.
+        """
+        self.chain.eval()
+        maps, outputs = x, []
+        with torch.no_grad(), self._autocast():
+            for unit in self.chain.units:
+                if unit.position == self.cut:
+                    maps = x
+                x = unit.module(x)
+                if watch:
+                    outputs.append(x)
+        return maps, x.float(), outputs
+
+    def step(self, maps: Tensor, targets: Tensor, rate: float) -> float:
+        """One step of SGD on the units from the cut on.
+
+        Args:
+            maps: [N, ...] maps that enter the cut (images when the cut is 0).
+            targets: int64 [N] class indices.
+            rate: learning rate of this step.
+
+        Returns:
+            the mean cross-entropy; where it or the gradient is not finite, no weight was touched.
+        """
+        self.chain.train_from(self.cut)
+        with self._autocast():
+            logits = self.chain.tail(maps, self.cut)
+        loss = nn.functional.cross_entropy(logits.float(), targets)
+        self.optimizer.zero_grad(set_to_none=True)
+        value = float(loss.detach())
+        if value != value or value in (float("inf"), float("-inf")):
+            return value
+        loss.backward()
+        parameters = [p for ps in self.trained.values() for p in ps]
+        norm = float(nn.utils.clip_grad_norm_(parameters, self.settings.clip_norm))
+        if norm != norm or norm == float("inf"):
+            return float("nan")
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        return value
+
+    def move_cut(self, cut: int, *, fresh: bool = False) -> None:
+        """Train from unit `cut` on. Momentum stays with its parameter, by name; `fresh` forgets
+        that of the units that come back."""
+        returned = {
+            name
+            for unit in self.chain.units[cut : self.cut]
+            for name, _ in unit.module.named_parameters()
+        }
+        self._keep_momentum()
+        if fresh:
+            for name in returned:
+                self._momentum.pop(name, None)
+        self.cut = cut
+        self._build()
+
+    def forget_momentum(self) -> None:
+        """Start the optimizer fresh for everything in training."""
+        self._momentum = {}
+        self._build()
+
+    def grow(self, classes: int) -> None:
+        """Give the head more outputs; old rows and the rest of the momentum stay."""
+        self._keep_momentum()
+        self.chain.grow(classes)
+        last = self.chain.units[-1]
+        last.module.to(device=self.device, memory_format=self.choice.memory_format)
+        for name, p in last.module.named_parameters():
+            held = self._momentum.get(name)
+            if held is not None and held.shape != p.shape:
+                grown = torch.zeros_like(p)
+                grown[: held.shape[0]] = held
+                self._momentum[name] = grown
+        self._build()
+
+    def adapt_statistics(self, x: Tensor, part: int = 32) -> None:
+        """Take BatchNorm's statistics of every unit anew from images [N, 3, S, S], as their mean
+        over parts of a batch's size; weights stay."""
+        norms = [
+            m
+            for u in self.chain.units
+            for m in u.module.modules()
+            if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats
+        ]
+        momentum = [m.momentum for m in norms]
+        self.chain.eval()
+        for m in norms:
+            m.train()
+        with torch.no_grad(), self._autocast():
+            for i, images in enumerate(x.split(part)):
+                if len(images) < 2 <= i:
+                    continue
+                for m in norms:
+                    m.momentum = 1.0 / (i + 1)
+                self.chain(images)
+        for m, value in zip(norms, momentum, strict=True):
+            m.momentum = value
+            m.eval()
+
+    def prefix(self, x: Tensor) -> Tensor:
+        """Maps that enter the cut, for images [N, 3, S, S]."""
+        self.chain.eval()
+        with torch.no_grad(), self._autocast():
+            return self.chain.prefix(x, self.cut)
+
+    def prefix_hash(self) -> str:
+        """Hash of weights and statistics of the units below the cut."""
+        digest = hashlib.sha256()
+        for unit in self.chain.units[: self.cut]:
+            for name, value in sorted(unit.module.state_dict().items()):
+                digest.update(name.encode())
+                digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def momentum(self) -> dict[str, Tensor]:
+        """Momentum by parameter name."""
+        self._keep_momentum()
+        return dict(self._momentum)
+
+    def load_momentum(self, momentum: Mapping[str, Tensor], cut: int) -> None:
+        """Take back what `momentum` gave, with the cut it belongs to."""
+        self._momentum = {n: t.to(self.device) for n, t in momentum.items()}
+        self.cut = cut
+        self._build()
+
+    def _autocast(self) -> torch.autocast:
+        enabled = self.choice.dtype == torch.bfloat16
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=bool(enabled))
+
+    def _keep_momentum(self) -> None:
+        for unit in self.chain.units[self.cut :]:
+            for name, p in unit.module.named_parameters():
+                held = self.optimizer.state.get(p, {}).get("momentum_buffer")
+                if held is not None:
+                    self._momentum[name] = held
+
+    def _build(self) -> None:
+        """A new optimizer for what is in training: never a toggled group."""
+        for unit in self.chain.units:
+            for p in unit.module.parameters():
+                p.requires_grad_(unit.position >= self.cut)
+                if unit.position < self.cut:
+                    p.grad = None
+        named = [
+            (name, p)
+            for unit in self.chain.units[self.cut :]
+            for name, p in unit.module.named_parameters()
+        ]
+        self.optimizer = torch.optim.SGD(
+            [p for _, p in named],
+            lr=self.settings.rate,
+            momentum=self.settings.momentum,
+            weight_decay=self.settings.weight_decay,
+        )
+        for name, p in named:
+            if name in self._momentum:
+                held = self._momentum[name].to(p.device).reshape(p.shape)
+                self.optimizer.state[p]["momentum_buffer"] = held

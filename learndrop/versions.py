@@ -1,0 +1,41 @@
+"""What a model version holds: one safetensors blob a unit, and what a reader needs beside them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import save
+
+from learndrop.errors import LearndropError
+
+if TYPE_CHECKING:
+    from learndrop.learner import Learner
+
+
+class NotFinite(LearndropError):
+    """A tensor of the network is not finite: such a version is never published."""
+
+
+def pack(learner: Learner) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """The full network as bytes by unit, and what it is.
+
+    Raises:
+        NotFinite: naming the tensor.
+    """
+    parts = {}
+    for unit in learner.chain.units:
+        tensors = {n: t.detach().cpu().contiguous() for n, t in unit.module.state_dict().items()}
+        for name, tensor in tensors.items():
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                raise NotFinite(f"{name} is not finite: nothing was published")
+        if tensors:
+            parts[unit.name] = save(tensors)
+    about = {
+        "network": learner.spec.to_json(),
+        "classes": learner.classes,
+        "samples": learner.progress.samples,
+        "accuracy": learner.progress.accuracy,
+        "depth": learner.trainer.cut,
+    }
+    return parts, about

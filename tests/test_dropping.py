@@ -1,0 +1,77 @@
+"""The drop rule: prefixes only, after warm-up, with hysteresis."""
+
+from __future__ import annotations
+
+import json
+
+from learndrop.dropping import DropRule
+
+
+def make_rule(**overrides: float) -> DropRule:
+    values = {"units": 4, "settled_windows": 2, "warmup_windows": 1, "keep_units": 1} | overrides
+    return DropRule(motion_low=0.5, **{k: int(v) for k, v in values.items()})
+
+
+def test_nothing_is_learned_in_the_warm_up() -> None:
+    rule = make_rule(warmup_windows=3)
+    for motion in (1.0, 0.1, 0.1):
+        assert rule.read(dict.fromkeys(range(4), motion)) == 0
+
+
+def test_a_unit_must_stay_low_for_some_windows_in_a_row() -> None:
+    rule = make_rule()
+    depths = [rule.read({0: m, 1: 1.0, 2: 1.0, 3: 1.0}) for m in (1.0, 0.4, 0.9, 0.4, 0.4)]
+    assert depths == [0, 0, 0, 0, 1]
+
+
+def test_a_reading_just_above_the_bound_does_not_clear_the_count() -> None:
+    rule = make_rule()
+    depths = [rule.read({0: m, 1: 1.0, 2: 1.0, 3: 1.0}) for m in (1.0, 0.4, 0.55, 0.4)]
+    assert depths == [0, 0, 0, 1]
+
+
+def test_a_learned_unit_behind_one_that_is_not_stays() -> None:
+    rule = make_rule()
+    for _ in range(5):
+        depth = rule.read({0: 1.0, 1: 0.1, 2: 0.1, 3: 0.1})
+    assert depth == 0
+
+
+def test_the_last_units_never_count() -> None:
+    rule = make_rule(keep_units=2)
+    for motion in (1.0, 0.1, 0.1, 0.1):
+        depth = rule.read(dict.fromkeys(range(4), motion))
+    assert depth == 2
+
+
+def test_units_that_left_training_count_as_learned() -> None:
+    rule = make_rule()
+    for motion in (1.0, 0.1, 0.1):
+        depth = rule.read({2: motion, 3: 1.0})
+    assert depth == 3
+
+
+def test_after_a_return_it_is_earned_anew() -> None:
+    rule = make_rule()
+    for motion in (1.0, 0.1, 0.1):
+        rule.read(dict.fromkeys(range(4), motion))
+    rule.start_over(0)
+    assert [rule.read(dict.fromkeys(range(4), m)) for m in (0.2, 0.05, 0.05)] == [0, 0, 3]
+
+
+def test_every_unit_says_why() -> None:
+    rule = make_rule()
+    rule.read(dict.fromkeys(range(4), 1.0))
+    assert "warming up" in rule.records[0].why
+    rule.read({0: 0.1, 1: 1.0, 2: 1.0, 3: 1.0})
+    assert "1 of 2 windows" in rule.records[0].why
+    assert "still learning" in rule.records[1].why
+
+
+def test_goes_on_identically_after_save_and_load() -> None:
+    one, other = make_rule(), make_rule()
+    for motion in (1.0, 0.1):
+        one.read(dict.fromkeys(range(4), motion))
+    other.load_json(json.loads(json.dumps(one.to_json())))
+    last = dict.fromkeys(range(4), 0.1)
+    assert one.read(last) == other.read(last) == 3

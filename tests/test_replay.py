@@ -1,0 +1,86 @@
+"""The replay buffer: bounded, class-balanced, aware of worlds."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from learndrop.replay import ReplayBuffer
+
+
+def make_buffer(samples: int = 10, max_bytes: int = 10**9, old: float = 0.0) -> ReplayBuffer:
+    return ReplayBuffer(
+        (4, 4, 3), samples=samples, max_bytes=max_bytes, old_world_weight=old, seed=0
+    )
+
+
+def fill(buffer: ReplayBuffer, targets: list[int], first: int = 0) -> None:
+    ids = np.arange(first, first + len(targets))
+    images = np.zeros((len(targets), 4, 4, 3), np.uint8) + ids[:, None, None, None].astype(np.uint8)
+    buffer.add(images, np.array(targets), ids)
+
+
+def test_never_holds_more_than_either_bound() -> None:
+    by_count, by_bytes = make_buffer(7), make_buffer(1000, max_bytes=48 * 5)
+    for buffer, bound in ((by_count, 7), (by_bytes, 5)):
+        fill(buffer, [0] * 100)
+        assert buffer.size == bound
+    assert by_bytes.nbytes <= 48 * 5
+
+
+def test_a_frequent_class_cannot_push_out_a_rare_one() -> None:
+    buffer = make_buffer(10)
+    fill(buffer, [1, 1, 1])
+    fill(buffer, [0] * 500, first=3)
+    assert buffer.by_class() == {0: 7, 1: 3}
+
+
+def test_classes_become_even_when_all_keep_coming() -> None:
+    buffer = make_buffer(12)
+    fill(buffer, [0, 1, 2] * 100)
+    assert buffer.by_class() == {0: 4, 1: 4, 2: 4}
+
+
+def test_after_a_drift_the_old_world_gives_way_first_and_weighs_less() -> None:
+    buffer = make_buffer(10)
+    fill(buffer, [0] * 10)
+    buffer.new_world(since=10)
+    fill(buffer, [0] * 4, first=10)
+    assert sorted(buffer.ids[buffer.worlds == 1]) == [10, 11, 12, 13]
+    drawn = buffer.draw(50)
+    assert set(buffer.ids[drawn].tolist()) == {10, 11, 12, 13}
+
+
+def test_samples_that_came_just_before_the_alarm_belong_to_the_new_world() -> None:
+    buffer = make_buffer(10)
+    fill(buffer, [0] * 6)
+    buffer.new_world(since=4)
+    assert buffer.ids[buffer.newest(10)].tolist() == [5, 4]
+
+
+def test_draw_keeps_to_the_places_it_is_given() -> None:
+    buffer = make_buffer(10)
+    fill(buffer, [0] * 8)
+    among = np.zeros(8, bool)
+    among[[2, 5]] = True
+    assert sorted(buffer.draw(8, among=among).tolist()) == [2, 5]
+
+
+def test_an_empty_buffer_draws_nothing() -> None:
+    assert len(make_buffer().draw(3)) == 0
+
+
+@pytest.mark.parametrize("samples", [10, 4])
+def test_goes_on_identically_after_save_and_load(samples: int) -> None:
+    one = make_buffer(10, old=0.5)
+    fill(one, [0, 1] * 20)
+    other = make_buffer(samples, old=0.5)
+    other.load(one.arrays(), json.loads(json.dumps(one.to_json())))
+    assert other.size == samples
+    if samples == 10:
+        assert other.draw(5).tolist() == one.draw(5).tolist()
+        assert np.array_equal(other.images[:10], one.images[:10])
+    else:
+        assert sorted(other.ids[:4]) == sorted(one.ids[:10])[-4:]
