@@ -1,0 +1,212 @@
+"""The stream without a server, for tests and for playing arrays through the real loop.
+
+It keeps the promises of the Redis one (tests/test_stream.py asks both the same), but not on disk.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+
+from learndrop.messages import Sample
+from learndrop.settings import Settings, load_settings
+from learndrop.stream import MARK, START, Counts, Entry, Reason, fields_of, full, size_of
+
+
+class MemoryStream:
+    """A Publisher; each `consumer()` is a Consumer of the same entries, as a new worker would be.
+
+    Attributes:
+        entries: what lies in the stream, by id, in order.
+        dead: the newest buried entries: id, reason, why, fields.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or load_settings()
+        self.entries: dict[str, Mapping[bytes, bytes]] = {}
+        self.dead: deque[tuple[str, Reason, str, Mapping[bytes, bytes]]] = deque(
+            maxlen=self.settings.dead_letters_kept
+        )
+        self.changed = threading.Condition(threading.RLock())
+        self.accepted = self.learned = self.buried = 0
+        self.foreign: set[str] = set()
+        self.in_hand: list[str] = []
+        self.deaths: Counter[str] = Counter()
+        self.died_alone: set[str] = set()
+        self._last = 0
+
+    async def publish(self, samples: Sequence[Sample]) -> list[str]:
+        """See Publisher."""
+        entries = fields_of(samples, self.settings)
+        with self.changed:
+            waiting, held = len(self.entries), sum(map(size_of, self.entries.values()))
+            adding = sum(map(size_of, entries))
+            if entries and (
+                waiting + len(entries) > self.settings.max_pending
+                or held + adding > self.settings.max_pending_bytes
+            ):
+                raise full(self.settings, len(entries), waiting, held, rate=0.0)
+            self.accepted += len(entries)
+            return [self.write_by_hand(fields) for fields in entries]
+
+    def write_by_hand(self, fields: Mapping[bytes, bytes]) -> str:
+        """Put one entry on the stream past the account, as redis-cli would; returns its id."""
+        with self.changed:
+            self._last += 1
+            entry_id = f"{self._last}-0"
+            self.entries[entry_id] = fields
+            self.changed.notify_all()
+            return entry_id
+
+    def consumer(self) -> MemoryConsumer:
+        """Make the worker's side; a further one stands for a worker that was started again."""
+        return MemoryConsumer(self)
+
+    def account(self) -> Counts:
+        """The account, for whoever may not await."""
+        with self.changed:
+            return Counts(self.accepted, self.learned, self.buried, len(self.entries))
+
+    async def counts(self) -> Counts:
+        """See Publisher."""
+        return self.account()
+
+    async def check(self) -> list[str]:
+        """See Publisher."""
+        return ["the stream is in memory: a restart loses every sample"]
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    def settle(self, entry_id: str) -> bool:
+        """Take one entry off; False when it is gone."""
+        fields = self.entries.pop(entry_id, None)
+        if fields is None:
+            return False
+        if fields.get(MARK[0]) != MARK[1] and entry_id not in self.foreign:
+            self.accepted += 1
+        self.foreign.discard(entry_id)
+        self.deaths.pop(entry_id, None)
+        self.died_alone.discard(entry_id)
+        return True
+
+
+class MemoryConsumer:
+    """A Consumer of a MemoryStream."""
+
+    def __init__(self, stream: MemoryStream) -> None:
+        self._stream = stream
+        self._buried: Counter[Reason] = Counter()
+        self.open(START)
+
+    @property
+    def position(self) -> str:
+        """See Consumer."""
+        return self._position
+
+    @property
+    def buried(self) -> Mapping[Reason, int]:
+        """See Consumer."""
+        return self._buried
+
+    def open(self, position: str) -> None:
+        """See Consumer."""
+        self._position = self._handed = position
+        self._opened = False
+        self._attempts: dict[str, int] = {}
+
+    def claim(
+        self, most: int, wait_s: float, stopping: Callable[[], bool] = lambda: False
+    ) -> list[Entry]:
+        """See Consumer."""
+        until = time.monotonic() + wait_s
+        with self._stream.changed:
+            if not self._opened:
+                self._judge()
+            while len(self._after()) < most and not stopping():
+                left_s = until - time.monotonic()
+                if left_s <= 0 or not self._stream.changed.wait(min(left_s, 1.0)):
+                    break
+            taken = self._after()[:most]
+            suspects = [n for n, e in enumerate(taken) if self._alone(e.id)]
+            if suspects:
+                taken = taken[: max(1, suspects[0])]
+            for entry in taken:
+                if entry.fields.get(MARK[0]) != MARK[1] and entry.id not in self._stream.foreign:
+                    self._stream.foreign.add(entry.id)
+                    self._stream.accepted += 1
+        if taken:
+            self._handed = taken[-1].id
+        return taken
+
+    def hold(self, ids: Sequence[str]) -> None:
+        """See Consumer."""
+        self._stream.in_hand = list(ids)
+
+    def release(self) -> None:
+        """See Consumer."""
+        held = self._stream.in_hand
+        if len(held) == 1 and self._attempts.pop(held[0], 0):
+            self._stream.deaths.pop(held[0], None)
+        self._stream.in_hand = []
+        self._position = self._handed
+
+    def ack(self, through: str) -> int:
+        """See Consumer."""
+        stream = self._stream
+        with stream.changed:
+            done = [i for i in stream.entries if _number(i) <= _number(through)]
+            learned = sum(map(stream.settle, done))
+            stream.learned += learned
+            counts = stream.account()
+            gone = counts.accepted - counts.learned - counts.buried - counts.pending
+            if gone > 0:
+                why = f"{gone} entries were deleted by another hand"
+                stream.dead.append(("", "vanished", why, {}))
+                stream.buried += gone
+                self._buried["vanished"] += gone
+            return learned
+
+    def bury(self, entry: Entry, reason: Reason, why: str) -> None:
+        """See Consumer."""
+        with self._stream.changed:
+            if self._stream.settle(entry.id):
+                self._stream.dead.append((entry.id, reason, why, entry.fields))
+                self._stream.buried += 1
+                self._buried[reason] += 1
+
+    def counts(self) -> Counts:
+        """See Consumer."""
+        return self._stream.account()
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def _judge(self) -> None:
+        stream = self._stream
+        self.ack(self._position)
+        stream.deaths.update(stream.in_hand)
+        if len(stream.in_hand) == 1:
+            stream.died_alone.update(stream.in_hand)
+        stream.in_hand = []
+        for entry_id, times in list(stream.deaths.items()):
+            if times >= stream.settings.max_deliveries and entry_id in stream.died_alone:
+                entry = Entry(entry_id, stream.entries.get(entry_id, {}))
+                self.bury(entry, "killed_worker", f"killed the worker {times} times")
+            else:
+                self._attempts[entry_id] = times
+        self._opened = True
+
+    def _alone(self, entry_id: str) -> bool:
+        limit = max(1, self._stream.settings.max_deliveries - 1)
+        return self._attempts.get(entry_id, 0) >= limit
+
+    def _after(self) -> list[Entry]:
+        entries = self._stream.entries.items()
+        return [Entry(i, f) for i, f in entries if _number(i) > _number(self._handed)]
+
+
+def _number(entry_id: str) -> int:
+    return int(entry_id.split("-")[0])

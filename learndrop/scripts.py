@@ -1,0 +1,156 @@
+"""The steps on the stream that must happen as a whole, as Lua that Redis runs undivided.
+
+Only commands and options that every server since Redis 6.2 has, so also every Valkey. The account
+`accepted = learned + buried + pending` rests on one rule: an entry leaves the stream in the same
+script that counts it. What then is missing was deleted by another hand, and is exactly countable.
+"""
+
+from __future__ import annotations
+
+PUBLISH = """
+-- KEYS stream, counters; ARGV most entries, most bytes, samples, bytes, then for each sample
+-- the number of its fields and values, and these.
+local samples, bytes = tonumber(ARGV[3]), tonumber(ARGV[4])
+local waiting = redis.call('XLEN', KEYS[1])
+local held = tonumber(redis.call('HGET', KEYS[2], 'bytes') or '0')
+if waiting + samples > tonumber(ARGV[1]) or held + bytes > tonumber(ARGV[2]) then
+  return {0, waiting, held, redis.call('HGET', KEYS[2], 'rate') or ''}
+end
+redis.call('HINCRBY', KEYS[2], 'accepted', samples)
+redis.call('HINCRBY', KEYS[2], 'bytes', bytes)
+local ids, at = {}, 5
+for sample = 1, samples do
+  local parts = tonumber(ARGV[at])
+  ids[sample] = redis.call('XADD', KEYS[1], '*', unpack(ARGV, at + 1, at + parts))
+  at = at + parts + 1
+end
+return {1, ids}
+"""
+
+_SETTLE = """
+-- KEYS stream, counters, foreign, suspects. Takes entries off the stream and counts them.
+local function settle(group, entries, as)
+  if #entries == 0 then return end
+  local ids, bytes, unseen = {}, 0, 0
+  for n, entry in ipairs(entries) do
+    local id, fields = entry[1], entry[2]
+    local size, ours = 0, false
+    for i = 1, #fields, 2 do
+      if fields[i] == 'image' then size = #fields[i + 1] end
+      if fields[i] == 'by' and fields[i + 1] == 'learndrop' then ours = true end
+    end
+    if not ours and redis.call('SREM', KEYS[3], id) == 0 then
+      unseen, size = unseen + 1, 0
+    end
+    ids[n], bytes = id, bytes + size
+    redis.call('HDEL', KEYS[4], id, id .. ':alone')
+  end
+  if unseen > 0 then redis.call('HINCRBY', KEYS[2], 'accepted', unseen) end
+  redis.call('HINCRBY', KEYS[2], as, #ids)
+  redis.call('HINCRBY', KEYS[2], 'bytes', -bytes)
+  redis.pcall('XACK', KEYS[1], group, unpack(ids))
+  redis.call('XDEL', KEYS[1], unpack(ids))
+end
+"""
+
+ACK = (
+    _SETTLE
+    + """
+-- ARGV group, last id that is learned, most entries. Returns how many were taken off.
+local found = redis.call('XRANGE', KEYS[1], '-', ARGV[2], 'COUNT', ARGV[3])
+settle(ARGV[1], found, 'learned')
+if #found < tonumber(ARGV[3]) then
+  -- Ids whose entries another hand deleted stay pending for ever unless acknowledged.
+  local left = redis.pcall('XPENDING', KEYS[1], ARGV[1], '-', ARGV[2], ARGV[3])
+  if not left.err then
+    for _, pending in ipairs(left) do redis.call('XACK', KEYS[1], ARGV[1], pending[1]) end
+  end
+end
+return #found
+"""
+)
+
+BURY = (
+    _SETTLE
+    + """
+-- KEYS also dead; ARGV group, id, reason, why, time, dead letters kept. Returns 1, or 0 if gone.
+local found = redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2])
+if #found == 0 then return 0 end
+local fields = found[1][2]
+local copy = {'dead-id', ARGV[2], 'dead-reason', ARGV[3], 'dead-why', ARGV[4], 'dead-at', ARGV[5]}
+for i = 1, math.min(#fields, 256) do copy[#copy + 1] = fields[i] end
+redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[6], '*', unpack(copy))
+settle(ARGV[1], found, 'buried')
+return 1
+"""
+)
+
+ADOPT = """
+-- KEYS counters, foreign; ARGV id, bytes, id, bytes, ... Counts entries that were written by hand.
+for i = 1, #ARGV, 2 do
+  if redis.call('SADD', KEYS[2], ARGV[i]) == 1 then
+    redis.call('HINCRBY', KEYS[1], 'accepted', 1)
+    redis.call('HINCRBY', KEYS[1], 'bytes', ARGV[i + 1])
+  end
+end
+return 0
+"""
+
+JOIN = """
+-- KEYS stream; ARGV group, position. From now on the group reads what comes after the position.
+local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], ARGV[2], 'MKSTREAM')
+if made.err then
+  if not string.find(made.err, 'BUSYGROUP') then return made end
+  redis.call('XGROUP', 'SETID', KEYS[1], ARGV[1], ARGV[2])
+end
+local info = redis.call('XINFO', 'STREAM', KEYS[1])
+local last = '0-0'
+for i = 1, #info, 2 do
+  if info[i] == 'last-generated-id' then last = info[i + 1] end
+end
+local function parts(id)
+  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
+  return tonumber(ms), tonumber(seq)
+end
+local last_ms, last_seq = parts(last)
+local ms, seq = parts(ARGV[2])
+if last_ms > ms or (last_ms == ms and last_seq >= seq) then return 0 end
+-- The stream is younger than the checkpoint (emptied, or a server that lost its end). Ids only
+-- ever grow from here, or what is accepted next would count as already learned.
+redis.pcall('XSETID', KEYS[1], ARGV[2])
+return 1
+"""
+
+BLAME = """
+-- KEYS in hand, suspects. Whoever was in hand when the worker died has one death more.
+local held = redis.call('GET', KEYS[1])
+if held then
+  local number, last = 0, ''
+  for id in string.gmatch(held, '%S+') do
+    redis.call('HINCRBY', KEYS[2], id, 1)
+    number, last = number + 1, id
+  end
+  if number == 1 then redis.call('HSET', KEYS[2], last .. ':alone', '1') end
+  redis.call('DEL', KEYS[1])
+end
+return redis.call('HGETALL', KEYS[2])
+"""
+
+RECONCILE = """
+-- KEYS stream, counters, dead; ARGV rate or '', time, dead letters kept. Returns how many vanished.
+local waiting = redis.call('XLEN', KEYS[1])
+local counted = redis.call('HMGET', KEYS[2], 'accepted', 'learned', 'buried', 'bytes')
+for i = 1, 4 do counted[i] = tonumber(counted[i] or '0') end
+local gone = counted[1] - counted[2] - counted[3] - waiting
+if ARGV[1] ~= '' then redis.call('HSET', KEYS[2], 'rate', ARGV[1]) end
+if gone > 0 then
+  redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[3], '*', 'dead-id', '', 'dead-reason', 'vanished',
+    'dead-why', gone .. ' entries were deleted by another hand', 'dead-at', ARGV[2])
+  redis.call('HINCRBY', KEYS[2], 'buried', gone)
+  redis.call('HINCRBY', KEYS[2], 'vanished', gone)
+  redis.call('HSET', KEYS[2], 'bytes', math.floor(counted[4] * waiting / (waiting + gone)))
+elseif waiting == 0 and counted[4] ~= 0 then
+  redis.call('HSET', KEYS[2], 'bytes', 0)
+end
+return math.max(gone, 0)
+"""

@@ -1,0 +1,248 @@
+"""The stream between service and worker: `publish` here; `claim`, `ack`, `bury` there.
+
+One entry is one sample. `Publisher` and `Consumer` say what each side may do; the Redis ones are
+here and in `consumer.py`, the one for tests in `memory_stream.py`; all pass tests/test_stream.py.
+
+The account, at every moment: accepted = learned + buried + pending.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import redis
+
+from learndrop.connections import connect_async, translated
+from learndrop.errors import StreamFull, TooLarge
+from learndrop.keys import Keys
+from learndrop.messages import Sample
+from learndrop.scripts import PUBLISH
+from learndrop.settings import Settings
+
+START = "0-0"
+"""The position before the first entry."""
+MARK = b"by", b"learndrop"
+"""Field of every entry that `publish` wrote; one without it was written by hand."""
+
+Reason = Literal["unreadable", "wrong_size", "too_many_classes", "killed_worker", "vanished"]
+"""Why an entry was buried: a closed set, because it labels a metric."""
+
+RETRY_UNKNOWN_S = 5.0
+RETRY_LONGEST_S = 60.0
+
+COUNTED = ("accepted", "learned", "buried")
+DURABLE = {
+    "appendonly": ("yes", "a restart of the server loses every sample"),
+    "appendfsync": ("always", "a killed server or machine loses the last accepted samples"),
+    "maxmemory-policy": ("noeviction", "a full server may evict the whole stream"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of the stream as it lies there; what it means is for messages.py."""
+
+    id: str
+    fields: Mapping[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The account of the stream, read at one moment.
+
+    Attributes:
+        accepted: samples the stream was given, ever.
+        learned: those that are in a checkpoint.
+        buried: those that were put aside with a reason.
+        pending: those that lie in the stream, learned since the last checkpoint or not at all.
+    """
+
+    accepted: int
+    learned: int
+    buried: int
+    pending: int
+
+
+class Publisher(Protocol):
+    """What the service may do."""
+
+    async def publish(self, samples: Sequence[Sample]) -> list[str]:
+        """Put all samples on the stream, or none; returns their ids in order.
+
+        Raises:
+            StreamFull: when they would pass `max_pending` or `max_pending_bytes`.
+            TooLarge: when they alone would.
+            StreamAway: when Redis does not answer; nothing is known about the samples then.
+        """
+        ...
+
+    async def counts(self) -> Counts:
+        """Read the account.
+
+        Raises:
+            StreamAway: when Redis does not answer.
+        """
+        ...
+
+    async def check(self) -> list[str]:
+        """Name every setting of the server by which accepted samples could be lost."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Consumer(Protocol):
+    """What the worker may do. Every method but `open` and `release` may raise StreamAway.
+
+    After StreamAway whatever was claimed and not released is claimed again, in the same order.
+    """
+
+    @property
+    def position(self) -> str:
+        """Id up to which everything claimed is finished: what a checkpoint must remember."""
+        ...
+
+    @property
+    def buried(self) -> Mapping[Reason, int]:
+        """How many entries this consumer buried, by reason."""
+        ...
+
+    def open(self, position: str) -> None:
+        """Start after `position`: everything up to it is learned, everything after it is not."""
+        ...
+
+    def claim(
+        self, most: int, wait_s: float, stopping: Callable[[], bool] = lambda: False
+    ) -> list[Entry]:
+        """Take the next entries in order, waiting up to `wait_s` for the list to fill.
+
+        An entry that is suspected of killing the worker comes alone.
+        """
+        ...
+
+    def hold(self, ids: Sequence[str]) -> None:
+        """Say that these are being learned now; whoever dies now had them in hand."""
+        ...
+
+    def release(self) -> None:
+        """Say that everything claimed so far is finished (learned or buried)."""
+        ...
+
+    def ack(self, through: str) -> int:
+        """Take what is learned up to the position off the stream; returns how many that were."""
+        ...
+
+    def bury(self, entry: Entry, reason: Reason, why: str) -> None:
+        """Put an entry aside as a dead letter."""
+        ...
+
+    def counts(self) -> Counts:
+        """Read the account."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def size_of(fields: Mapping[bytes, bytes]) -> int:
+    """Bytes of pixels in one entry."""
+    return len(fields.get(b"image", b""))
+
+
+def fields_of(samples: Sequence[Sample], settings: Settings) -> list[dict[bytes, bytes]]:
+    """Encode samples as entries, refusing what could never fit.
+
+    Raises:
+        TooLarge: when the samples alone are more than the stream may hold.
+    """
+    if len(samples) > settings.max_pending:
+        told = f"{len(samples)} samples at once, the stream holds {settings.max_pending}"
+        raise TooLarge(told, item="samples", limit=settings.max_pending, value=len(samples))
+    entries = [{**sample.to_fields(), MARK[0]: MARK[1]} for sample in samples]
+    if (total := sum(map(size_of, entries))) > (limit := settings.max_pending_bytes):
+        told = f"{total} bytes of pixels at once, the stream holds {limit}"
+        raise TooLarge(told, item="samples", limit=limit, value=total)
+    return entries
+
+
+def full(settings: Settings, adding: int, waiting: int, held: int, rate: float) -> StreamFull:
+    """Say that the stream is full, and when there will be room at the present rate of learning.
+
+    >>> from learndrop.settings import load_settings
+    >>> settings = load_settings(max_pending=100)
+    >>> full(settings, 10, 100, 0, rate=0.5).retry_after_s
+    20.0
+    >>> full(settings, 10, 100, 0, rate=0.0).retry_after_s
+    5.0
+    """
+    told = (
+        f"{waiting} samples ({held} bytes of pixels) wait to be learned and {adding} more do not"
+        f" fit: limits {settings.max_pending} and {settings.max_pending_bytes} bytes"
+    )
+    excess = max(waiting + adding - settings.max_pending, adding)
+    wait_s = math.ceil(excess / rate) if rate > 0 else RETRY_UNKNOWN_S
+    wait_s = min(max(wait_s, 1.0), RETRY_LONGEST_S)
+    return StreamFull(
+        told, retry_after_s=float(wait_s), limit=settings.max_pending, value=waiting + adding
+    )
+
+
+class RedisPublisher:
+    """A Publisher on a Redis server; a 202 rests on its `appendfsync always`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._keys = Keys(settings.name)
+        self._redis: Any = connect_async(settings)
+        self._publish = self._redis.register_script(PUBLISH)
+
+    async def publish(self, samples: Sequence[Sample]) -> list[str]:
+        """See Publisher."""
+        if not samples:
+            return []
+        settings = self._settings
+        entries = fields_of(samples, settings)
+        bound = [settings.max_pending, settings.max_pending_bytes]
+        args: list[Any] = [*bound, len(entries), sum(map(size_of, entries))]
+        for fields in entries:
+            args += [2 * len(fields), *(part for pair in fields.items() for part in pair)]
+        with translated():
+            answer = await self._publish([self._keys.stream, self._keys.counters], args)
+        if answer[0] == 0:
+            _, waiting, held, rate = answer
+            raise full(settings, len(entries), int(waiting), int(held), float(rate or 0))
+        return [entry_id.decode() for entry_id in answer[1]]
+
+    async def counts(self) -> Counts:
+        """See Publisher."""
+        with translated():
+            async with self._redis.pipeline(transaction=True) as both:
+                both.hmget(self._keys.counters, COUNTED)
+                both.xlen(self._keys.stream)
+                return counts_from(await both.execute())
+
+    async def check(self) -> list[str]:
+        """See Publisher."""
+        problems = []
+        for option, (safe, risk) in DURABLE.items():
+            with translated():
+                try:
+                    found = (await self._redis.config_get(option)).get(option)
+                except redis.ResponseError as exc:  # renamed or forbidden, as managed servers do
+                    problems.append(f"{option} cannot be checked: {exc}")
+                    continue
+            if found != safe:
+                problems.append(f"{option} is {found!r}, not {safe!r}: {risk}")
+        return problems
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
+
+
+def counts_from(answer: Sequence[Any]) -> Counts:
+    """Read the answers to HMGET of COUNTED and XLEN."""
+    accepted, learned, buried = (int(n or 0) for n in answer[0])
+    return Counts(accepted, learned, buried, int(answer[1]))
