@@ -5,6 +5,7 @@ A setting `x_y` is read from LEARNDROP_X_Y. Sizes end in `_bytes`, durations in 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal, Self
 
@@ -86,6 +87,8 @@ class Settings(BaseSettings):
     """Arriving samples in one training step."""
     batch_wait_s: float = Field(0.5, ge=0, le=60)
     """How long a batch may wait to fill before a smaller one is learned."""
+    stall_s: float = Field(120.0, gt=0)
+    """Without progress of the worker for this long (a step that hangs), its /healthz says 503."""
     worker_threads: int = Field(0, ge=0, le=256)
     """Compute threads of torch in the worker; 0 takes the cores this process may use."""
     checkpoint_s: float = Field(30.0, gt=0)
@@ -175,6 +178,16 @@ class Settings(BaseSettings):
     log_format: Literal["json", "text"] = "json"
     """One JSON object a line, or text for people."""
 
+    @property
+    def checkpoints_dir(self) -> Path:
+        """Folder of the worker's checkpoints."""
+        return self.data_dir / "checkpoints"
+
+    @property
+    def models_dir(self) -> Path:
+        """Folder of the published model versions: the worker writes it, the service reads it."""
+        return self.data_dir / "models"
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.host not in {"127.0.0.1", "localhost", "::1"} and self.port == self.metrics_port:
@@ -203,3 +216,40 @@ def load_settings(**overrides: object) -> Settings:
             for e in exc.errors(include_url=False)
         )
         raise BadSettings(told) from exc
+
+
+def explained(settings: Settings) -> list[dict[str, object]]:
+    """One row a setting: `name`, `variable`, `value`, `default`, `origin` and `meaning`.
+
+    `origin` is `default` or `environment`; a secret that was set is not shown.
+    """
+    rows: list[dict[str, object]] = []
+    for name, field in Settings.model_fields.items():
+        given = name in settings.model_fields_set
+        value, default = getattr(settings, name), field.default
+        if isinstance(value, SecretStr):
+            default = default.get_secret_value()
+            value = "(hidden)" if given else default
+        rows.append(
+            {
+                "name": name,
+                "variable": f"LEARNDROP_{name.upper()}",
+                "value": _plain(value),
+                "default": _plain(default),
+                "origin": "environment" if given else "default",
+                "meaning": " ".join((field.description or "").split()),
+            }
+        )
+    return rows
+
+
+def unknown_variables() -> list[str]:
+    """Variables named LEARNDROP_* that are no setting (pydantic-settings passes over them)."""
+    known = {f"LEARNDROP_{name.upper()}" for name in Settings.model_fields}
+    return sorted(v for v in os.environ if v.startswith("LEARNDROP_") and v.upper() not in known)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, tuple):
+        return list(value)
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,299 @@
+"""What the demo shows while it runs: a live picture on a terminal, plain lines anywhere else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from deploy.demo.phases import LETTERS, Reading, Record, saved
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+# Okabe-Ito colours; the letter says the same, so that nobody has to tell colours apart.
+COLOURS = {
+    "training": "black on #56b4e9",
+    "frozen": "black on #f0e442",
+    "dropped": "white on #3b4248",
+    "returned": "black on #e69f00",
+}
+EVENT_STYLES = {
+    "drop": "bold",
+    "freeze": "dim",
+    "return": "#e69f00",
+    "drift": "bold #d55e00",
+    "reset": "#e69f00",
+    "rollback": "#d55e00",
+    "publish": "dim",
+}
+SHOWN_EVENTS = {"drop", "return", "drift", "reset", "grow", "rollback"}
+NAME_WIDTH = 12
+MOST_ROWS = 12
+LINE_EVERY_S = 5.0
+
+
+class View(Protocol):
+    """Whoever wants to be shown the record as it grows."""
+
+    def update(self, record: Record) -> None:
+        """Called about four times a second."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+def view_for(console: Console, title: str) -> View:
+    """The live picture on a terminal, lines otherwise."""
+    return LiveView(console, title) if console.is_terminal else LineView(console)
+
+
+class LiveView:
+    """The record as one picture that is drawn over itself."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        self._title = title
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+
+    def update(self, record: Record) -> None:
+        size = self._live.console.size
+        self._live.update(picture(record, self._title, size.width, size.height), refresh=True)
+
+    def __enter__(self) -> Self:
+        self._live.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.__exit__(kind, error, trace)
+
+
+class LineView:
+    """A line for each phase and event, and one with figures every few seconds."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._phase = -1
+        self._events = 0
+        self._next_s = 0.0
+
+    def update(self, record: Record) -> None:
+        if not record.readings:
+            return
+        reading = record.readings[-1]
+        if reading.phase != self._phase:
+            self._phase = reading.phase
+            self._say(f"[{reading.second:5.0f} s] -- {phase_line(record)}")
+        for event in record.events[self._events :]:
+            if event["type"] in SHOWN_EVENTS:
+                self._say(f"[{reading.second:5.0f} s] {event['type']}: {event['cause']}")
+        self._events = len(record.events)
+        if time.monotonic() >= self._next_s:
+            self._next_s = time.monotonic() + LINE_EVERY_S
+            self._say(f"[{reading.second:5.0f} s] {figures(record)}, units {strip(reading)}")
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return None
+
+
+def picture(record: Record, title: str, width: int, height: int = 40) -> RenderableType:
+    """The whole view; `width` and `height` in characters."""
+    inner = max(40, min(width, 110) - 4)
+    head = Table.grid(expand=True)
+    head.add_column()
+    head.add_column(justify="right")
+    seconds = record.readings[-1].second if record.readings else 0.0
+    head.add_row(Text(phase_line(record), style="bold"), Text(clock(seconds)))
+    total = sum(phase.least for phase in record.phases)
+    done = record.readings[-1].samples if record.readings else 0
+    ahead = sum(phase.least for phase in record.phases[len(record.starts) :])
+    bar = ProgressBar(total=max(total, done + ahead), completed=done, width=inner)
+    units = unit_rows(record, inner - NAME_WIDTH)
+    left = max(3, height - len(units) - 12)
+    body = Group(
+        head,
+        bar,
+        Text(),
+        accuracy_row(record, inner - NAME_WIDTH),
+        *units,
+        legend(),
+        Text(),
+        Text(figures(record)),
+        Text(answers_line(record)),
+        Text(),
+        *event_lines(record, min(8, left), inner),
+    )
+    return Panel(body, title=title, width=inner + 4, title_align="left")
+
+
+def phase_line(record: Record) -> str:
+    """Which phase is being learned, in words."""
+    if not record.readings:
+        return "starting"
+    index = record.readings[-1].phase
+    phase = record.phases[index]
+    told = f"{index + 1} of {len(record.phases)}: {phase.title}"
+    if phase.change:
+        told += f" ({phase.change})"
+    return told
+
+
+def accuracy_row(record: Record, width: int) -> Text:
+    """The accuracy now, and all of it so far as a sparkline, one column a stretch of samples."""
+    now = record.readings[-1].accuracy if record.readings else None
+    label = "acc     --" if now is None else f"acc {100 * now:5.1f} %"
+    return Text(f"{label:<{NAME_WIDTH}}", "bold") + Text(
+        sparkline([None if r is None else r.accuracy for r in columns(record, width)]), "#009e73"
+    )
+
+
+def sparkline(values: Sequence[float | None]) -> str:
+    """Shares from 0 to 1 as blocks.
+
+    >>> sparkline([0.0, 0.5, 1.0, None])
+    '▁▅█ '
+    """
+    return "".join(
+        " " if value is None else BLOCKS[min(7, max(0, int(value * 8)))] for value in values
+    )
+
+
+def columns(record: Record, width: int) -> list[Reading | None]:
+    """The readings laid out over `width` columns of equal numbers of samples, as far as they go.
+
+    The picture fills from the left while the plan's least number of samples fits, then squeezes.
+    """
+    if not record.readings:
+        return []
+    last = record.readings[-1].samples
+    each = max(sum(p.least for p in record.phases), last) / width
+    cells: list[Reading | None] = [None] * min(width, int(last / each) + 1)
+    for reading in record.readings:
+        cells[min(len(cells) - 1, int(reading.samples / each))] = reading
+    for i in range(1, len(cells)):
+        cells[i] = cells[i] or cells[i - 1]
+    return cells
+
+
+def unit_rows(record: Record, width: int) -> list[Text]:
+    """Each unit's state over the whole run: a row a unit, a letter a stretch of samples."""
+    cells = columns(record, width)
+    names = record.unit_names
+    if len(names) > MOST_ROWS:  # too many for rows: only now, side by side
+        now = record.readings[-1].states if record.readings else ()
+        return [Text(f"{'units':<{NAME_WIDTH}}") + letters(now)]
+    rows = []
+    for position, name in enumerate(names):
+        states = [
+            cell.states[position] if cell and position < len(cell.states) else "" for cell in cells
+        ]
+        rows.append(Text(f"{name[: NAME_WIDTH - 1]:<{NAME_WIDTH}}") + letters(states))
+    return rows
+
+
+def letters(states: Sequence[str]) -> Text:
+    """States as coloured letters."""
+    text = Text()
+    for state in states:
+        text.append(LETTERS.get(state, " "), COLOURS.get(state, ""))
+    return text
+
+
+def legend() -> Text:
+    """What the letters mean."""
+    text = Text(" " * NAME_WIDTH)
+    for state, letter in LETTERS.items():
+        text.append(f" {letter} ", COLOURS[state])
+        text.append(f" {state}  ")
+    return text
+
+
+def strip(reading: Reading) -> str:
+    """The units' letters, first to last, without colour."""
+    return "".join(LETTERS.get(state, "?") for state in reading.states)
+
+
+def figures(record: Record) -> str:
+    """The figures that move."""
+    if not record.readings:
+        return "waiting for the first sample to be learned"
+    reading = record.readings[-1]
+    share = saved(record)
+    accuracy = "--" if reading.accuracy is None else f"{100 * reading.accuracy:.1f} %"
+    return (
+        f"accuracy {accuracy}, learned {reading.samples:,} ({record.rate:,.0f}/s), "
+        f"out of training {reading.depth} of {len(reading.states)}, "
+        f"FLOPs saved {'--' if share is None else f'{100 * share:.0f} %'}"
+    )
+
+
+def answers_line(record: Record) -> str:
+    """How predictions went meanwhile."""
+    asked = sum(answer.asked for answer in record.answers)
+    version = record.readings[-1].version if record.readings else None
+    lately = record.answers[-8:]
+    right = sum(a.right for a in lately) / max(1, sum(a.asked for a in lately))
+    told = f"{asked:,} predictions answered meanwhile"
+    if asked:
+        told += (
+            f", of the last {100 * right:.0f} % right (images held out), model version {version}"
+        )
+    if record.failed_answers:
+        told += f", {record.failed_answers} requests not answered"
+    return told
+
+
+def event_lines(record: Record, count: int, width: int) -> list[Text]:
+    """The last events, newest last."""
+    shown = [event for event in record.events if event["type"] in SHOWN_EVENTS][-count:]
+    lines = []
+    for event in shown:
+        text = Text(no_wrap=True, overflow="ellipsis")
+        text.append(f"{int(event['samples']):>7,} ", "dim")
+        text.append(f"{event['type']:<9}", EVENT_STYLES.get(event["type"], ""))
+        text.append(one_line(event))
+        text.truncate(width, overflow="ellipsis")
+        lines.append(text)
+    return lines
+
+
+def one_line(event: dict[str, Any]) -> str:
+    """An event's cause without line breaks."""
+    return " ".join(str(event["cause"]).split())
+
+
+def clock(seconds: float) -> str:
+    """Seconds as m:ss.
+
+    >>> clock(75.4)
+    '1:15'
+    """
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

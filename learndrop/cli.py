@@ -1,0 +1,305 @@
+"""The `learndrop` command; thin: it reads options, calls one thing, and says what came of it.
+
+Everything heavy is imported inside the command that needs it, so that --help is quick and no
+command of the client imports torch. Exit codes: 0 done; 1 failed; 2 an option, a setting or a
+source that cannot be used; 3 not found; 5 refused for now, try later; 12 nobody answers at that
+address; 130 interrupted. An error is one line; --debug adds the traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata, util
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from learndrop import errors
+
+if TYPE_CHECKING:
+    from learndrop.client import Client
+
+EPILOG = (
+    "Exit codes: 0 done, 1 failed, 2 not usable as asked, 3 not found, 5 refused for now, "
+    "12 service not reachable, 130 interrupted."
+)
+QUICK_LENGTH, LENGTH = 2000, 5000
+app = typer.Typer(
+    help="An image classifier that keeps learning while its learned layers leave training.\n\n"
+    "Start here: [bold]learndrop demo[/], then [bold]learndrop status[/], "
+    "then [bold]learndrop feed FOLDER[/].",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+Url = Annotated[str, typer.Option("--url", help="The service; default from LEARNDROP_HOST, _PORT.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
+Size = Annotated[int, typer.Option(help="Side in pixels; default: what the service learns at.")]
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Say the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Tracebacks for errors.")] = False,
+) -> None:
+    """Options of every command; `main` has read --debug already."""
+    if version:
+        typer.echo(f"learndrop {metadata.version('learndrop')}")
+        raise typer.Exit
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def demo(
+    context: typer.Context,
+    data: Annotated[
+        str, typer.Option(help="digits, a .npz, a folder of class folders, torchvision:NAME:ROOT.")
+    ] = "digits",
+    out: Annotated[str, typer.Option(help="Folder for table, plot and the service's data.")] = "",
+) -> None:
+    """Watch it learn, drop layers, meet a drift and recover; about 3 minutes.
+
+    Other options are handed on: see `python -m deploy.demo --help`.
+    """
+    if util.find_spec("deploy") is None or util.find_spec("deploy.demo") is None:
+        raise errors.NotFound(
+            "the demo runs the whole service and lives in the repository, not in the installed "
+            "package: clone it and run `make demo` there"
+        )
+    from subprocess import run  # the demo handles Ctrl-C itself
+
+    command = [sys.executable, "-m", "deploy.demo", "--data", data]
+    command += ["--out", out] if out else []
+    try:
+        raise typer.Exit(run([*command, *context.args]).returncode)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+@app.command()
+def status(url: Url = "", as_json: Json = False) -> None:
+    """What is in training, what is dropped and why, and the last events."""
+    with connect(url) as client:
+        state = client.state()
+    if as_json:
+        show_json(state)
+        return
+    from learndrop.status import render
+
+    render(state)
+
+
+@app.command()
+def feed(
+    source: Annotated[str, typer.Argument(help="As for demo --data.")],
+    url: Url = "",
+    size: Size = 0,
+    limit: Annotated[int, typer.Option(help="Most images; 0 sends all.", min=0)] = 0,
+    batch: Annotated[int, typer.Option(help="Images in one request.", min=1, max=256)] = 64,
+    as_json: Json = False,
+) -> None:
+    """Send labelled images to a running service."""
+    from learndrop.datasets import load
+
+    with connect(url) as client:
+        data = load(source, size or image_size(client), limit or None)
+        for line in data.skipped:
+            typer.echo(f"skipped {line}", err=True)
+        ids: list[str] = []
+        with progress(len(data)) as advance:
+            for start in range(0, len(data), batch):
+                part = slice(start, start + batch)
+                ids += client.learn(data.images[part], data.labels[part])
+                advance(len(data.labels[part]))
+    if as_json:
+        show_json({"accepted": len(ids), "skipped": list(data.skipped), "ids": ids})
+    else:
+        typer.echo(
+            f"{len(ids):,} images of {len(data.classes)} classes accepted "
+            f"(ids {ids[0]} to {ids[-1]}); see: learndrop status"
+        )
+
+
+@app.command()
+def predict(
+    files: Annotated[list[Path], typer.Argument(help="JPEG, PNG or WebP files.")],
+    url: Url = "",
+    as_json: Json = False,
+) -> None:
+    """Ask a running service what is on pictures."""
+    with connect(url) as client:
+        answers = client.predict([read(path) for path in files])
+    if as_json:
+        named = [{"file": str(path), **answer} for path, answer in zip(files, answers, strict=True)]
+        show_json(named)
+        return
+    for path, answer in zip(files, answers, strict=True):
+        best = sorted(answer["probabilities"].items(), key=lambda pair: -pair[1])[:3]
+        told = ", ".join(f"{label} {100 * share:.1f} %" for label, share in best)
+        typer.echo(f"{path}\t{answer['label']}\t{told}")
+
+
+@app.command()
+def bench(
+    quick: Annotated[bool, typer.Option("--quick", help="A few minutes on 2 cores.")] = False,
+    data: Annotated[str, typer.Option(help="As for demo.")] = "digits",
+    world: Annotated[
+        list[str] | None, typer.Option(help="One after the other: clean, noise40, swap, ...")
+    ] = None,
+    length: Annotated[int | None, typer.Option(help="Samples in each world.", min=64)] = None,
+    warm: Annotated[int, typer.Option(help="Samples to train on first.", min=0)] = 0,
+    seed: Annotated[list[int] | None, typer.Option(help="Repeat for several.")] = None,
+    given: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting: --set rate=0.01")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for table, plot and figures.")] = Path(
+        "out/bench"
+    ),
+) -> None:
+    """Play one stream through learndrop and what one would use instead, side by side."""
+    if util.find_spec("torch") is None:
+        raise errors.NotFound("bench needs torch: pip install 'learndrop[service,worker,local]'")
+    from learndrop import worlds
+    from learndrop.bench.command import QUICK_WORLDS
+    from learndrop.bench.command import bench as run_bench
+    from learndrop.settings import load_settings
+
+    names = tuple(world or QUICK_WORLDS)
+    for name in names:
+        worlds.world(name, classes=("a", "b"))
+    own = dict(assignment(text) for text in given or ())
+    load_settings(**own)
+    run_bench(
+        data=data,
+        worlds=names,
+        length=length or (QUICK_LENGTH if quick else LENGTH),
+        out=out,
+        settings=own,
+        seeds=tuple(seed or (0,)),
+        warm=warm,
+        say=typer.echo,
+    )
+    typer.echo((out / "table.md").read_text())
+    typer.echo(f"plot: {out / 'bench.png'}")
+
+
+@app.command()
+def settings(as_json: Json = False) -> None:
+    """Every setting with its value and where that comes from."""
+    from difflib import get_close_matches
+
+    from learndrop.settings import explained, load_settings, unknown_variables
+
+    rows = explained(load_settings())
+    for name in unknown_variables():
+        near = get_close_matches(name, [str(row["variable"]) for row in rows], n=1)
+        typer.echo(
+            f"{name} is no setting" + (f"; near: {near[0]}" if near else "") + "; ignored", err=True
+        )
+    if as_json:
+        show_json(rows)
+        return
+    from learndrop.status import table
+
+    table(
+        ("variable", "value", "from", "meaning"),
+        [[str(row[key]) for key in ("variable", "value", "origin", "meaning")] for row in rows],
+    )
+
+
+def connect(url: str) -> Client:
+    """A client of the service at `url`, or at the address that the settings name."""
+    from learndrop.client import Client
+
+    if not url:
+        from learndrop.settings import load_settings
+
+        known = load_settings()
+        host = known.host if known.host not in {"0.0.0.0", "::"} else "127.0.0.1"
+        url = f"http://{host}:{known.port}"
+    return Client(url)
+
+
+def assignment(text: str) -> tuple[str, Any]:
+    """`name=value` with the value as JSON where it is JSON.
+
+    >>> assignment("rate=0.01"), assignment("network=vgg11")
+    (('rate', 0.01), ('network', 'vgg11'))
+    """
+    import json
+
+    name, found, value = text.partition("=")
+    if not found:
+        raise errors.BadSettings(f"--set {text!r}: write --set name=value")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def image_size(client: Client) -> int:
+    """The side of the images that the service learns from."""
+    return int((client.state().get("network") or {}).get("image_size") or 32)
+
+
+def read(path: Path) -> bytes:
+    """A file's bytes."""
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise errors.NotFound(f"{path}: {exc.strerror}") from exc
+
+
+def progress(total: int) -> Any:
+    """A context that gives a function to call with the number of images done."""
+    from learndrop.status import progress_bar
+
+    return progress_bar(total)
+
+
+def show_json(value: Any) -> None:
+    """One JSON value on standard output."""
+    import orjson
+
+    typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+def exit_code(exc: errors.LearndropError) -> int:
+    """The exit code of an error, as the head of this file lists them."""
+    if isinstance(exc, errors.ServerRefused):
+        return {404: 3, 410: 3, 429: 5, 503: 5}.get(exc.status, 1)
+    if isinstance(exc, errors.StreamAway | errors.DidNotStart):
+        return 12
+    if isinstance(exc, errors.Unavailable):
+        return 5
+    if isinstance(exc, errors.NotFound):
+        return 3
+    if isinstance(exc, errors.BadSettings | errors.BadInput | errors.BadNetwork):
+        return 2
+    return 1
+
+
+def main() -> NoReturn:
+    """Run the command; every error of ours is one line."""
+    debug = "--debug" in sys.argv
+    sys.argv = [sys.argv[0], *(a for a in sys.argv[1:] if a != "--debug")]
+    try:
+        app()
+    except errors.LearndropError as exc:
+        if debug:
+            raise
+        typer.echo(f"error: {' '.join(str(exc).split())}", err=True)
+        sys.exit(exit_code(exc))
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has gone: nothing more to say
+        sys.exit(1)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

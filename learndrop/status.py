@@ -1,0 +1,100 @@
+"""How the command shows things to people: tables on a terminal, tab-separated lines in a pipe."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+STYLES = {"dropped": "dim", "frozen": "yellow", "returned": "dark_orange", "training": "cyan"}
+EVENTS_SHOWN = 5
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], styles: Any = None) -> None:
+    """Print rows: a table on a terminal, tab-separated lines anywhere else."""
+    if not sys.stdout.isatty():
+        for row in (columns, *rows):
+            print("\t".join(" ".join(cell.split()) for cell in row))
+        return
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        shown.add_column(column, overflow="fold")
+    for row in rows:
+        shown.add_row(*(Text(cell, STYLES.get(cell, "")) for cell in row))
+    Console().print(shown)
+
+
+def render(state: Mapping[str, Any]) -> None:
+    """Print the body of GET /v1/state."""
+    for line in summary(state):
+        print(line)
+    drop = state.get("drop") or {}
+    rows = [
+        (f"{unit['position']}", str(unit["name"]), str(unit["state"]), str(unit.get("why") or ""))
+        for unit in drop.get("units") or ()
+    ]
+    if rows:
+        print()
+        table(("#", "unit", "state", "why"), rows)
+    events = list(state.get("events") or ())
+    newest = sorted(events, key=lambda event: float(event["time"]))[-EVENTS_SHOWN:]
+    if newest:
+        print()
+        table(
+            ("when", "samples", "event", "cause"),
+            [(ago(e["time"]), f"{e['samples']:,}", e["type"], str(e["cause"])) for e in newest],
+        )
+
+
+def summary(state: Mapping[str, Any]) -> list[str]:
+    """The figures of a state, a line each."""
+    counts, drop = state.get("samples") or {}, state.get("drop") or {}
+    accuracy = (state.get("prequential") or {}).get("accuracy")
+    flops = state.get("flops") or {}
+    version = (state.get("model") or {}).get("version")
+    done, full = float(flops.get("done") or 0), float(flops.get("full") or 0)
+    return [
+        "accuracy  " + ("nothing learned yet" if accuracy is None else f"{100 * accuracy:.1f} %"),
+        "samples   "
+        + ", ".join(f"{counts.get(k, 0):,} {k}" for k in ("accepted", "learned", "buried"))
+        + f", {counts.get('pending', 0):,} pending",
+        f"dropped   {drop.get('depth', 0)} of {drop.get('total', 0)} units"
+        + (f", {100 * (1 - done / full):.0f} % of training FLOPs saved" if full else ""),
+        "model     " + ("none yet" if version is None else f"version {version}"),
+    ]
+
+
+def ago(unix_s: float, now_s: float | None = None) -> str:
+    """A time as a distance from now.
+
+    >>> ago(100.0, 130.0), ago(100.0, 400.0), ago(0.0, 90000.0)
+    ('30 s ago', '5 min ago', '25 h ago')
+    """
+    seconds = max(0.0, (time.time() if now_s is None else now_s) - unix_s)
+    if seconds < 120:
+        return f"{seconds:.0f} s ago"
+    return f"{seconds / 60:.0f} min ago" if seconds < 7200 else f"{seconds / 3600:.0f} h ago"
+
+
+@contextmanager
+def progress_bar(total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal's standard error, nothing elsewhere; gives a function to advance it."""
+    console = Console(stderr=True)
+    bar = Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with bar:
+        task = bar.add_task("", total=total)
+        yield lambda count: bar.advance(task, count)
