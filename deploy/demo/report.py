@@ -59,7 +59,7 @@ def plot(record: Record, path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    units = max(1, len(record.unit_names))
+    units = max(4, len(record.unit_names))  # fewer would leave no room for the legend
     figure, axes = pyplot.subplots(
         3,
         1,
