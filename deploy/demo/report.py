@@ -232,6 +232,8 @@ def _mark_phases(axes: Axes, record: Record, *, named: bool) -> None:
     last = record.readings[-1].samples if record.readings else 1
     for index, start in enumerate(record.starts):
         phase = record.phases[index]
+        if start > last:
+            break
         if start:
             style = "-" if phase.change else ":"
             axes.axvline(start, color="black", linewidth=0.8, linestyle=style, alpha=0.6)
@@ -243,7 +245,6 @@ def _mark_phases(axes: Axes, record: Record, *, named: bool) -> None:
                 textcoords="offset points",
                 fontsize=8,
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0, "alpha": 0.85},
-                annotation_clip=start <= last,
             )
 
 
