@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from learndrop.errors import BadNetwork
 from learndrop.flops import forward_flops
-from learndrop.networks import grow_layer, head, n_outputs
+from learndrop.heads import grow_layer, head, n_outputs
 
 FLOAT32_BYTES = 4
 
@@ -149,7 +149,7 @@ class Chain:
         return self
 
     @property
-    def n_classes(self) -> int:
+    def classes(self) -> int:
         """How many classes the last unit tells apart."""
         return n_outputs(head(self.units[-1].module)[1])
 

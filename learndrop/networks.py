@@ -1,30 +1,26 @@
-"""Builds the network that a setting names, and knows its head.
+"""Builds the network that a setting or a model version names.
 
 `small-resnet10` and `small-resnet18` are ours, for small images; every other name is a torchvision
-classifier. Nothing here reads a pickle of ours: first weights come from a safetensors file, or from
-torchvision's own download (hash checked, tensors only).
+classifier.
 """
 
 from __future__ import annotations
 
 import difflib
-import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
-from urllib.error import URLError
 
 import torch
 import torchvision
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
-from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 
 from learndrop.errors import BadNetwork
+from learndrop.first_weights import load_first_weights, take_over
+from learndrop.heads import grow_head, grow_layer, head, n_outputs
+from learndrop.spec import NetworkSpec
 
-log = logging.getLogger(__name__)
+__all__ = ["build", "grow_head", "head", "known_networks", "n_outputs", "rebuild", "to_float"]
 
 SMALL_RESNETS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     # name: blocks and width of each stage
@@ -101,10 +97,29 @@ def build(
         torch.manual_seed(seed)
         model = _make(name, n_classes, image_size)
     if weights:
-        _load_weights(model, name, weights)
+        load_first_weights(model, name, weights)
     model.eval()
     if image_size is not None:
         check_image_size(model, name, image_size)
+    return model
+
+
+def rebuild(spec: NetworkSpec, state: Mapping[str, Tensor]) -> nn.Module:
+    """The network of a model version, in eval mode, with the version's weights.
+
+    Args:
+        spec: what the version's manifest says of it.
+        state: all tensors of the version by their names in the network.
+
+    Raises:
+        BadNetwork: if the two do not belong together.
+    """
+    model = build(spec.name, max(1, len(spec.classes)), image_size=spec.image_size)
+    name, layer = head(model)
+    rows = state.get(f"{name}.weight")
+    if rows is not None and len(rows) > n_outputs(layer):
+        grow_layer(layer, len(rows))  # a head may have room for labels that are still to come
+    take_over(model, state, f"of {spec.name}")
     return model
 
 
@@ -143,56 +158,6 @@ def check_image_size(model: nn.Module, name: str, image_size: int) -> None:
         ) from exc
 
 
-def head(model: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
-    """The qualified name and module of the layer that gives the logits.
-
-    Raises:
-        BadNetwork: if there is no Linear or Conv2d at all.
-    """
-    # All torchvision classifiers name it last; tests hold this for every family.
-    for name, module in reversed(list(model.named_modules())):
-        if isinstance(module, nn.Linear | nn.Conv2d):
-            return name, module
-    raise BadNetwork(f"{type(model).__name__} has no Linear or Conv2d that could be its head")
-
-
-def n_outputs(layer: nn.Linear | nn.Conv2d) -> int:
-    """How many classes a head tells apart."""
-    return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
-
-
-def grow_head(model: nn.Module, n_classes: int) -> None:
-    """Give the head rows for more classes, in place; old rows stay as they are, bit for bit.
-
-    A new row is the mean of the old ones, weight and bias: its logit is then the mean of the old
-    logits, never their maximum, so that no prediction changes at the moment of growth. (A row of
-    zeros would win wherever all old logits are negative.) Weight and bias are new Parameters:
-    an optimizer that held the old ones has to be told.
-
-    Raises:
-        BadNetwork: if the head would shrink.
-    """
-    grow_layer(head(model)[1], n_classes)
-
-
-def grow_layer(layer: nn.Linear | nn.Conv2d, n_classes: int) -> None:
-    """`grow_head` for the head itself."""
-    more = n_classes - n_outputs(layer)
-    if more < 0:
-        raise BadNetwork(f"a head of {n_outputs(layer)} classes cannot shrink to {n_classes}")
-    if more == 0:
-        return
-    for name, old in list(layer.named_parameters(recurse=False)):
-        with torch.no_grad():
-            mean = old.mean(0, keepdim=True)
-            rows = torch.cat([old, mean.expand(more, *old.shape[1:])])
-        setattr(layer, name, nn.Parameter(rows, requires_grad=old.requires_grad))
-    if isinstance(layer, nn.Linear):
-        layer.out_features = n_classes
-    else:
-        layer.out_channels = n_classes
-
-
 def to_float(
     images: Tensor,
     mean: Sequence[float],
@@ -207,58 +172,3 @@ def to_float(
     shape = (1, 3, 1, 1)
     x = x.sub_(x.new_tensor(mean).view(shape)).div_(x.new_tensor(std).view(shape))
     return x.to(dtype).contiguous(memory_format=memory_format)
-
-
-def _load_weights(model: nn.Module, name: str, weights: str) -> None:
-    own = model.state_dict()
-    state = _fetched(model, name) if weights == "torchvision" else _read(weights)
-    head_name, _ = head(model)
-    of_head = [f"{head_name}.weight", f"{head_name}.bias"]
-    fresh = [k for k in of_head if k in state and k in own and state[k].shape != own[k].shape]
-    if fresh:
-        log.warning(
-            "the head of %s has %d classes, this network %d: body loaded, head starts fresh",
-            weights,
-            len(state[of_head[0]]),
-            len(own[of_head[0]]),
-        )
-        state = {k: v for k, v in state.items() if k not in of_head}
-    # Old files lack the counter of batches, which only cumulative averages would need.
-    missing = [k for k in own if k not in state and "num_batches_tracked" not in k]
-    missing = [k for k in missing if not (fresh and k in of_head)]
-    strange = [k for k in state if k not in own]
-    other = [k for k in state if k in own and state[k].shape != own[k].shape]
-    for what, keys in (("lack", missing), ("hold unknown", strange)):
-        if keys:
-            raise BadNetwork(f"weights {weights} {what} {_some(keys)}: not of {name}")
-    if other:
-        told = [f"{k} {tuple(state[k].shape)} instead of {tuple(own[k].shape)}" for k in other]
-        raise BadNetwork(f"weights {weights} have {_some(told)}: not of {name}")
-    model.load_state_dict(state, strict=False)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _read(path: str) -> Mapping[str, Tensor]:
-    if Path(path).suffix != ".safetensors":
-        raise BadNetwork(f"weights {path!r} are neither a .safetensors file nor `torchvision`")
-    try:
-        return cast(Mapping[str, Tensor], load_file(path))
-    except (OSError, SafetensorError) as exc:
-        raise BadNetwork(f"weights {path} cannot be read: {exc}") from exc
-
-
-def _fetched(model: nn.Module, name: str) -> Mapping[str, Tensor]:
-    if name in SMALL_RESNETS:
-        raise BadNetwork(f"torchvision has no weights for {name}")
-    default = torchvision.models.get_model_weights(name).DEFAULT
-    try:
-        state = default.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (URLError, OSError, RuntimeError) as exc:
-        raise BadNetwork(f"torchvision's weights for {name} cannot be fetched: {exc}") from exc
-    kept = {k: v for k, v in state.items() if "aux" not in k.split(".")[0].lower()}
-    if isinstance(model, VisionTransformer):
-        kept = interpolate_embeddings(model.image_size, model.patch_size, kept)
-    return kept

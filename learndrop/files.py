@@ -1,0 +1,87 @@
+"""Files that are there whole or not at all: written aside, synced, renamed, folder synced.
+
+What a crash can come between goes through the four functions at the end, so that tests can fail
+each of them in turn.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+ASIDE = ".part"  # ending of what is being written; left behind by a crash, never read
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that a reader, also after a crash, finds all of it or what was there before.
+
+    Raises:
+        OSError: if the disk refuses; nothing is left behind.
+    """
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}{ASIDE}")
+    try:
+        write_new(aside, data)
+        _rename(aside, path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file that does not exist yet, down to the disk; its folder is not synced.
+
+    Raises:
+        OSError: if it exists, or the disk refuses.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        left = memoryview(data)
+        while len(left):
+            left = left[_write(fd, left) :]
+        _fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def rename_folder(aside: Path, folder: Path) -> None:
+    """Give a folder that was written and synced aside its name, down to the disk."""
+    _rename(aside, folder)
+    sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder down to the disk."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def remove(path: Path) -> None:
+    """Remove a file if it is there."""
+    _unlink(path)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what crashes left half written; only while nobody writes there."""
+    for path in folder.glob(f".*{ASIDE}"):
+        remove(path)
+
+
+def _write(fd: int, data: memoryview) -> int:
+    return os.write(fd, data)
+
+
+def _fsync(fd: int) -> None:
+    os.fsync(fd)
+
+
+def _rename(old: Path, new: Path) -> None:
+    os.replace(old, new)
+
+
+def _unlink(path: Path) -> None:
+    path.unlink(missing_ok=True)
