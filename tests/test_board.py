@@ -58,7 +58,8 @@ async def test_the_state_told_last_is_shown(worker: WorkerBoard, service: Servic
 async def test_figures_that_json_cannot_say_become_null(
     worker: WorkerBoard, service: ServiceBoard
 ) -> None:
-    worker.put_state({"nan": math.nan, "inf": -math.inf, "numpy": np.float32(0.5), 3: np.int64(7)})
+    state: dict[Any, Any] = {"nan": math.nan, "inf": -math.inf, "numpy": np.float32(0.5), 3: 7}
+    worker.put_state(state)
     assert await service.state() == {"nan": None, "inf": None, "numpy": 0.5, "3": 7}
 
 

@@ -1,0 +1,80 @@
+"""When checkpoints and versions are due, with time as a number."""
+
+from __future__ import annotations
+
+import pytest
+
+from learndrop.settings import load_settings
+from worker.schedule import AGAIN_S, IDLE_S, Checkpoints, Versions
+
+CHECKPOINTS = load_settings(checkpoint_s=30.0, max_pending=100)
+VERSIONS = load_settings(publish_s=5.0)
+
+
+@pytest.mark.parametrize(("age_s", "due"), [(0.0, False), (29.9, False), (30.0, True)])
+def test_a_busy_worker_saves_every_so_often(age_s: float, due: bool) -> None:
+    checkpoints = Checkpoints(CHECKPOINTS, now=100.0)
+    checkpoints.learned(1)
+    assert checkpoints.due(100.0 + age_s, idle=False) is due
+
+
+def test_nothing_learned_is_nothing_to_save() -> None:
+    assert not Checkpoints(CHECKPOINTS, now=0.0).due(1e9, idle=True)
+
+
+def test_an_idle_worker_saves_soon_but_spends_little_on_it() -> None:
+    checkpoints = Checkpoints(CHECKPOINTS, now=0.0)
+    checkpoints.learned(1)
+    assert checkpoints.due(IDLE_S, idle=True)
+    checkpoints.done(IDLE_S, cost_s=0.5)
+    checkpoints.learned(1)
+    assert not checkpoints.due(IDLE_S + 9.9, idle=True)
+    assert checkpoints.due(IDLE_S + 10.0, idle=True)
+
+
+def test_half_a_stream_of_learned_samples_is_saved_at_once() -> None:
+    checkpoints = Checkpoints(CHECKPOINTS, now=0.0)
+    checkpoints.learned(49)
+    assert not checkpoints.due(0.1, idle=False)
+    checkpoints.learned(1)
+    assert checkpoints.due(0.1, idle=False)
+
+
+def test_a_failed_checkpoint_waits_before_the_next_try() -> None:
+    checkpoints = Checkpoints(CHECKPOINTS, now=0.0)
+    checkpoints.learned(100)
+    checkpoints.failed(10.0)
+    assert not checkpoints.due(10.0 + AGAIN_S - 0.1, idle=True)
+    assert checkpoints.due(10.0 + AGAIN_S, idle=True)
+
+
+def test_the_first_version_does_not_wait_and_the_next_does() -> None:
+    versions = Versions(VERSIONS, now=50.0)
+    assert not versions.due(50.0)
+    versions.learned(1, urgent=False)
+    assert versions.due(50.0)
+    versions.done(50.0)
+    assert not versions.due(99.0)
+    versions.learned(1, urgent=False)
+    assert not versions.due(54.9)
+    assert versions.due(55.0)
+
+
+def test_what_is_urgent_does_not_wait() -> None:
+    versions = Versions(VERSIONS, now=0.0)
+    versions.learned(1, urgent=False)
+    versions.done(0.0)
+    versions.learned(1, urgent=True)
+    versions.learned(1, urgent=False)
+    assert versions.due(0.1)
+    versions.done(0.1)
+    versions.learned(1, urgent=False)
+    assert not versions.due(0.2)
+
+
+def test_a_failed_version_waits_before_the_next_try() -> None:
+    versions = Versions(VERSIONS, now=0.0)
+    versions.learned(1, urgent=True)
+    versions.failed(1.0)
+    assert not versions.due(1.0 + AGAIN_S - 0.1)
+    assert versions.due(1.0 + AGAIN_S)

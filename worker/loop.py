@@ -1,0 +1,215 @@
+"""The worker's page: claim, hold, learn, release, publish, checkpoint, acknowledge, tell.
+
+The order is the promise. An entry is acknowledged after the checkpoint that has it; a crash
+anywhere above means that it is read again, from a checkpoint that does not have it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from learndrop.errors import BadMessage, LearndropError, StreamAway
+from learndrop.events import Event
+from learndrop.messages import Sample
+from learndrop.settings import Settings
+from learndrop.stream import Consumer, Entry
+from worker.parts import Parts
+from worker.schedule import Checkpoints, Versions
+
+TELL_S = 0.5  # the state goes to the board no more often
+LONGEST_PAUSE_S = 1.0  # between two tries to reach Redis
+
+log = structlog.get_logger()
+
+
+def run(
+    parts: Parts,
+    position: str,
+    *,
+    stopping: Callable[[], bool],
+    clock: Callable[[], float] = time.monotonic,
+    pause: Callable[[float], None] = time.sleep,
+) -> None:
+    """Learn until `stopping()`; what was learned is then published and in a checkpoint.
+
+    Args:
+        parts: what to work with.
+        position: of the checkpoint that the learner came from.
+        stopping: asked between batches.
+        clock: seconds; only differences count.
+        pause: waits so many seconds for Redis.
+
+    Raises:
+        whatever the learner raises; the batch in hand is then learned again after a restart.
+    """
+    parts.stream.open(position)
+    loop = Loop(parts, position, stopping, clock)
+    loop.publish_first_version()
+    tries = 0
+    while not stopping():
+        try:
+            loop.turn()
+            tries = 0
+        except StreamAway as exc:
+            tries += 1
+            if tries == 1:  # said once, not at every try
+                log.warning("redis_away", error=str(exc))
+            parts.metrics.alive(redis_up=False)
+            pause(min(LONGEST_PAUSE_S, 0.05 * 2 ** min(tries, 10)))
+            continue
+        parts.metrics.alive(redis_up=True)
+    loop.finish()
+
+
+class Loop:
+    """What one turn needs to remember for the next."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        position: str,
+        stopping: Callable[[], bool],
+        clock: Callable[[], float],
+    ) -> None:
+        self.parts, self.stopping, self.clock = parts, stopping, clock
+        self.checkpoints = Checkpoints(parts.settings, clock())
+        self.versions = Versions(parts.settings, clock())
+        self.saved, self.acked = position, position
+        self.events: list[Event] = []
+        self.told_at = float("-inf")
+
+    def turn(self) -> None:
+        """One batch, and whatever is due after it."""
+        settings, stream, metrics = self.parts.settings, self.parts.stream, self.parts.metrics
+        with metrics.timed("wait"):
+            entries = stream.claim(settings.batch, settings.batch_wait_s, self.stopping)
+        ids, samples = readable(entries, stream, self.parts.learner.classes, settings)
+        if samples:
+            stream.hold(ids)
+            self.learn(samples)
+        stream.release()  # from here on `stream.position` has this batch
+
+        if self.versions.due(self.clock()):
+            self.publish()
+        if self.checkpoints.due(self.clock(), idle=not entries):
+            self.checkpoint()
+        self.acknowledge()  # last of all, and again if Redis was away then
+        self.tell(force=bool(self.events))
+
+    def learn(self, samples: Sequence[Sample]) -> None:
+        """Test, then train; drift, reset and drop happen inside, and are in the report."""
+        report = self.parts.learner.learn(samples)
+        self.events += report.events
+        self.versions.learned(report.count, urgent=report.should_publish)
+        self.checkpoints.learned(report.count)
+        self.parts.metrics.observe(report, [s.accepted_s for s in samples])
+        for event in report.events:
+            log.info(event.type, cause=event.cause, depth=event.depth, samples=event.samples)
+
+    def publish_first_version(self) -> None:
+        """Publish before anything arrives, if none is out and the network already knows classes."""
+        learner, settings = self.parts.learner, self.parts.settings
+        knows = learner.state()["samples_learned"] > 0 or (settings.weights and settings.classes)
+        if knows and self.parts.registry.current() is None:
+            self.publish()
+
+    def publish(self) -> None:
+        """Put out a version; a disk that is full is tried again and stops nothing."""
+        try:
+            with self.parts.metrics.timed("publish"):
+                version = self.parts.registry.publish(*self.parts.learner.export())
+        except (OSError, LearndropError) as exc:
+            log.error("publish_failed", error=str(exc))
+            self.parts.metrics.failed("publish")
+            self.versions.failed(self.clock())
+            return
+        self.versions.done(self.clock())
+        self.events.append(self.parts.learner.published(version))
+        self.parts.metrics.published(version)
+        log.info("published", version=version)
+
+    def checkpoint(self) -> None:
+        """Save the learner with its position; what cannot be saved stays unacknowledged."""
+        began = self.clock()
+        try:
+            with self.parts.metrics.timed("checkpoint"):
+                self.save()
+        except OSError as exc:
+            log.error("checkpoint_failed", error=str(exc))
+            self.parts.metrics.failed("checkpoint")
+            self.checkpoints.failed(self.clock())
+            return
+        self.checkpoints.done(self.clock(), self.clock() - began)
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        position = self.parts.stream.position
+        self.parts.save(position)
+        self.saved = position
+        self.parts.metrics.saved()
+
+    def acknowledge(self) -> None:
+        """Take off the stream what the last checkpoint has."""
+        if self.saved != self.acked:
+            self.parts.stream.ack(self.saved)
+            self.acked = self.saved
+
+    def tell(self, *, force: bool) -> None:
+        """Tell the board and the metrics how things are."""
+        if not force and self.clock() - self.told_at < TELL_S:
+            return
+        state = self.parts.learner.state()
+        self.parts.metrics.show(state)
+        events, self.events = self.events, []  # the board keeps what it could not tell
+        self.parts.board.add_events(events)
+        self.parts.board.put_state(state)
+        counts = self.parts.stream.counts()
+        if counts.accepted > counts.learned + counts.buried + counts.pending:
+            self.parts.stream.ack(self.saved)  # counts what another hand deleted
+            counts = self.parts.stream.counts()
+        self.parts.metrics.account(counts, self.parts.stream.buried)
+        self.told_at = self.clock()
+
+    def finish(self) -> None:
+        """Leave nothing learned unwritten. Redis may be away: the checkpoint says what to ack.
+
+        Raises:
+            OSError: if the checkpoint cannot be written; its entries are then learned again.
+        """
+        if self.versions.unpublished:
+            self.publish()
+        if self.checkpoints.unsaved:
+            self.save()
+        try:
+            self.acknowledge()
+            self.tell(force=True)
+        except StreamAway as exc:
+            log.warning("redis_away_at_the_end", error=str(exc))
+
+
+def readable(
+    entries: Sequence[Entry], stream: Consumer, classes: Sequence[str], settings: Settings
+) -> tuple[list[str], list[Sample]]:
+    """Ids and samples of the entries that can be learned; the others are buried, not raised."""
+    size, known = settings.image_size, set(classes)
+    ids, samples = [], []
+    for entry in entries:
+        try:
+            sample = Sample.from_fields(entry.fields)
+        except BadMessage as exc:
+            stream.bury(entry, "unreadable", str(exc))
+            continue
+        if sample.image.shape != (size, size, 3):
+            height, width, _ = sample.image.shape
+            stream.bury(entry, "wrong_size", f"{height} x {width}, not {size} x {size}")
+        elif sample.label not in known and len(known) >= settings.max_classes:
+            why = f"label {sample.label!r} would be number {len(known) + 1} of at most"
+            stream.bury(entry, "too_many_classes", f"{why} {settings.max_classes}")
+        else:
+            known.add(sample.label)
+            ids.append(entry.id)
+            samples.append(sample)
+    return ids, samples

@@ -1,0 +1,75 @@
+"""When it is time for a checkpoint and for a new version. Seconds come in, a yes or no goes out."""
+
+from __future__ import annotations
+
+from learndrop.settings import Settings
+
+IDLE_S = 1.0  # an idle worker saves what it learned this soon, so that the account shows it
+IDLE_SHARE = 0.05  # but spends no more than this share of its time on saving
+AGAIN_S = 5.0  # after a write that failed
+
+
+class Checkpoints:
+    """Due after `checkpoint_s`; sooner when nothing else is to do or the stream fills up."""
+
+    def __init__(self, settings: Settings, now: float) -> None:
+        self._every_s = settings.checkpoint_s
+        # What is learned and not acknowledged fills the stream just like what waits.
+        self._most_unsaved = max(1, settings.max_pending // 2)
+        self._since, self._cost_s = now, 0.0
+        self._not_before = now
+        self.unsaved = 0
+
+    def learned(self, count: int) -> None:
+        """So many samples are in the learner and in no checkpoint."""
+        self.unsaved += count
+
+    def due(self, now: float, *, idle: bool) -> bool:
+        """Whether to save now."""
+        if not self.unsaved or now < self._not_before:
+            return False
+        age_s = now - self._since
+        idle_s = min(self._every_s, max(IDLE_S, self._cost_s / IDLE_SHARE))
+        return (
+            age_s >= self._every_s
+            or (idle and age_s >= idle_s)
+            or self.unsaved >= self._most_unsaved
+        )
+
+    def done(self, now: float, cost_s: float) -> None:
+        """Saved."""
+        self._since, self._cost_s, self.unsaved = now, cost_s, 0
+
+    def failed(self, now: float) -> None:
+        """Not saved: try again in a while."""
+        self._not_before = now + AGAIN_S
+
+
+class Versions:
+    """Due `publish_s` after the last one when something was learned; at once when it matters."""
+
+    def __init__(self, settings: Settings, now: float) -> None:
+        self._every_s = settings.publish_s
+        self._since = now - settings.publish_s
+        self._urgent = False
+        self._not_before = now
+        self.unpublished = 0
+
+    def learned(self, count: int, *, urgent: bool) -> None:
+        """So many samples are in the learner and in no version."""
+        self.unpublished += count
+        self._urgent |= urgent
+
+    def due(self, now: float) -> bool:
+        """Whether to publish now."""
+        if not self.unpublished or now < self._not_before:
+            return False
+        return self._urgent or now - self._since >= self._every_s
+
+    def done(self, now: float) -> None:
+        """Published."""
+        self._since, self._urgent, self.unpublished = now, False, 0
+
+    def failed(self, now: float) -> None:
+        """Not published: try again in a while."""
+        self._not_before = now + AGAIN_S
