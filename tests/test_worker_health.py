@@ -160,6 +160,8 @@ def test_buried_entries_are_counted_once_by_reason(metrics: WorkerMetrics) -> No
     assert value("learndrop_samples_buried_total", {"reason": "unreadable"}) == 3
     assert value("learndrop_samples_accepted") == 9
     assert value("learndrop_samples_pending") == 4
+    assert value("learndrop_samples_checkpointed") == 2
+    assert value("learndrop_samples_dead_lettered") == 3
 
 
 def test_the_speed_falls_to_nothing_when_nothing_is_learned(

@@ -7,12 +7,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.process_collector import ProcessCollector
 
-from learndrop.events import Event
+from learndrop.events import Event, EventType
 from learndrop.stream import Counts, Reason
 
 if TYPE_CHECKING:
@@ -64,6 +64,11 @@ class WorkerMetrics:
         self._pending = Gauge(
             "learndrop_samples_pending", "Samples in the stream, in no checkpoint.", registry=r
         )
+        # The counters begin at zero with each process; the account goes on.
+        self._checkpointed = Gauge(
+            "learndrop_samples_checkpointed", "Samples learned and in a checkpoint.", registry=r
+        )
+        self._dead = Gauge("learndrop_samples_dead_lettered", "Entries ever buried.", registry=r)
         self._age = Histogram(
             "learndrop_sample_age_seconds", "From accepted to learned.", buckets=AGES_S, registry=r
         )
@@ -87,6 +92,8 @@ class WorkerMetrics:
             "learndrop_unit_score", "How much a unit still moves.", ["unit", "score"], registry=r
         )
         self._events = Counter("learndrop_events", "What happened.", ["type"], registry=r)
+        for kind in get_args(EventType):
+            self._events.labels(kind)  # from zero, so that the first one is seen as a rise
         self._flops = {
             "done": Counter("learndrop_flops_done", "Floating-point work done.", registry=r),
             "full": Counter("learndrop_flops_full", "Work of full fine-tuning.", registry=r),
@@ -171,6 +178,8 @@ class WorkerMetrics:
         """Show the stream's account."""
         self._accepted.set(counts.accepted)
         self._pending.set(counts.pending)
+        self._checkpointed.set(counts.learned)
+        self._dead.set(counts.buried)
         for reason, number in buried.items():
             series = self._buried.labels(reason)
             series.inc(number - self._buried_seen.get(reason, 0))
