@@ -30,7 +30,7 @@ class Claim:
     height: int
 
 
-def claim(data: bytes) -> Claim | None:
+def claim(data: bytes | bytearray) -> Claim | None:
     """Read the claim of a picture file; None if it is none of the three formats or cut too short.
 
     >>> claim(b"\\x89PNG\\r\\n\\x1a\\n" + b"\\0\\0\\0\\rIHDR" + b"\\0\\0\\0\\x07\\0\\0\\0\\x05")
@@ -45,7 +45,7 @@ def claim(data: bytes) -> Claim | None:
     return None
 
 
-def _webp(data: bytes) -> Claim | None:
+def _webp(data: bytes | bytearray) -> Claim | None:
     match data[12:16]:
         case b"VP8X":
             width = int.from_bytes(data[24:27], "little") + 1
@@ -59,7 +59,7 @@ def _webp(data: bytes) -> Claim | None:
     return None
 
 
-def _jpeg(data: bytes) -> Claim | None:
+def _jpeg(data: bytes | bytearray) -> Claim | None:
     """Walk the segments up to the end of the first view; the largest frame header counts."""
     width = height = parts = scans = 0
     at = 2

@@ -70,7 +70,11 @@ DEFAULT_LIMITS = PictureLimits()
 
 
 def to_input(
-    data: bytes, *, size: int, fit: Fit = "crop", limits: PictureLimits = DEFAULT_LIMITS
+    data: bytes | bytearray,
+    *,
+    size: int,
+    fit: Fit = "crop",
+    limits: PictureLimits = DEFAULT_LIMITS,
 ) -> Pixels:
     """Make the network's input of a picture file.
 

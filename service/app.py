@@ -1,0 +1,170 @@
+"""Wires the service: `create_app` builds every room from one Settings, and maps every error."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from learndrop.answers import Answers
+from learndrop.board import ServiceBoard
+from learndrop.errors import LearndropError
+from learndrop.registry import Registry
+from learndrop.settings import Settings
+from learndrop.stream import Publisher, RedisPublisher
+from service.dependencies import Rooms
+from service.envelope import Envelope, request_id
+from service.intake import Intake
+from service.metrics import ServiceMetrics
+from service.problems import (
+    KINDS,
+    PROBLEM_SCHEMA,
+    from_error,
+    from_status,
+    kind_of,
+    problem,
+)
+from service.routes import health, models, predictions, problems, samples, state
+from service.serving import Serving
+
+log = structlog.get_logger()
+
+
+def create_app(
+    settings: Settings,
+    *,
+    publisher: Publisher | None = None,
+    board: ServiceBoard | None = None,
+    answers: Answers | None = None,
+    registry: Registry | None = None,
+    serving: Serving | None = None,
+    metrics: ServiceMetrics | None = None,
+) -> FastAPI:
+    """Build the application. What is not handed in is built from the settings.
+
+    Nothing is connected before the lifespan begins; at its end everything is closed.
+    """
+    metrics = metrics or ServiceMetrics()
+    registry = registry or Registry(settings.models_dir, keep=settings.versions_kept)
+    rooms = Rooms(
+        settings=settings,
+        publisher=publisher or RedisPublisher(settings),
+        board=board or ServiceBoard(settings),
+        answers=answers or Answers(settings),
+        registry=registry,
+        serving=serving or _serving(settings, registry, metrics),
+        intake=Intake(settings),
+        metrics=metrics,
+    )
+    app = FastAPI(
+        title="learndrop",
+        summary="An image classifier that keeps learning while its learned layers leave training.",
+        version="1",
+        lifespan=_lifespan,
+        # The interactive pages would load their scripts from elsewhere; /openapi.json is whole.
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.rooms = rooms
+    for routes in (samples, predictions, state, models, health, problems):
+        app.include_router(routes.router)
+    app.add_middleware(Envelope, metrics=metrics)
+    app.add_exception_handler(LearndropError, _on_own_error)
+    app.add_exception_handler(RequestValidationError, _on_bad_parameter)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(Exception, _on_fault)
+    _describe_problems(app)
+    return app
+
+
+def _serving(settings: Settings, registry: Registry, metrics: ServiceMetrics) -> Serving:
+    import torch  # here, so that what only takes samples in does not need it
+
+    from service.model import Model
+
+    torch.set_num_threads(settings.serve_threads)
+    return Serving(
+        registry,
+        Model,
+        metrics,
+        most_waiting=settings.max_predictions_waiting,
+        poll_s=settings.version_poll_s,
+    )
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    rooms: Rooms = app.state.rooms
+    await rooms.serving.start()
+    try:
+        yield
+    finally:
+        await rooms.serving.stop()
+        rooms.intake.close()
+        for room in (rooms.publisher, rooms.board, rooms.answers):
+            await room.close()
+
+
+async def _on_own_error(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, LearndropError)
+    kind = kind_of(exc)
+    if request.url.path == "/v1/samples":
+        request.app.state.rooms.metrics.refused.labels(kind.name).inc()
+    if kind.status == 500:
+        log.error("fault", error=str(exc), kind=type(exc).__name__, path=request.url.path)
+    return from_error(exc, request.url.path, request_id(request.scope))
+
+
+async def _on_bad_parameter(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, RequestValidationError)
+    first = exc.errors()[0]
+    place, *names = first["loc"]
+    limits = {k: v for k, v in first.get("ctx", {}).items() if k in {"ge", "le", "max_length"}}
+    return problem(
+        KINDS["bad-parameter"],
+        f"{place} parameter {'.'.join(map(str, names))}: {first['msg']}",
+        request.url.path,
+        request_id=request_id(request.scope),
+        item=".".join(map(str, names)),
+        limit=next(iter(limits.values()), None),
+        value=str(first.get("input"))[:80],
+    )
+
+
+async def _on_http_error(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, HTTPException)
+    return from_status(
+        exc.status_code,
+        f"{request.method} {request.url.path}: {exc.detail}",
+        request.url.path,
+        request_id(request.scope),
+        exc.headers,
+    )
+
+
+async def _on_fault(request: Request, exc: Exception) -> Response:
+    log.error("fault", exc_info=exc, path=request.url.path, request_id=request_id(request.scope))
+    detail = "a fault of the service; nothing was taken unless ids were answered"
+    return from_status(500, detail, request.url.path, request_id(request.scope))
+
+
+def _describe_problems(app: FastAPI) -> None:
+    """Put the schema of problems into OpenAPI, and take out the framework's own error schemas."""
+    made = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schemas = made().setdefault("components", {}).setdefault("schemas", {})
+            schemas["Problem"] = PROBLEM_SCHEMA
+            for name in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(name, None)
+        assert app.openapi_schema is not None
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]

@@ -1,0 +1,158 @@
+"""What a request body holds, whatever its content type: pictures, and labels where they belong."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learndrop.errors import BadInput, BadPicture, TooLarge
+from learndrop.settings import Settings
+
+Picture = bytes | bytearray | NDArray[np.uint8]
+"""An encoded picture, or its pixels: uint8 [H, W, 3] or grey [H, W]."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """What one request may hold."""
+
+    images: int
+    image_bytes: int
+    label_chars: int
+    body_bytes: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> BatchLimits:
+        """The limits that the settings state."""
+        return cls(
+            images=settings.max_batch,
+            image_bytes=settings.max_image_bytes,
+            label_chars=settings.max_label_chars,
+            body_bytes=settings.max_body_bytes,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Pictures of one request, and a label for each; `labels` is None where none were sent."""
+
+    images: Sequence[Picture]
+    labels: list[str] | None
+
+
+def check_count(count: int, limits: BatchLimits) -> None:
+    """Refuse a number of pictures over the limit, before they are looked at.
+
+    Raises:
+        TooLarge: naming limit and value.
+    """
+    if count > limits.images:
+        raise TooLarge(
+            f"{count} or more images, the limit is {limits.images} in one request",
+            item="images",
+            limit=limits.images,
+            value=count,
+        )
+
+
+def check_label_count(count: int, limits: BatchLimits) -> None:
+    """Refuse a number of labels over the limit of images.
+
+    Raises:
+        TooLarge: naming limit and value.
+    """
+    if count > limits.images:
+        raise TooLarge(
+            f"{count} or more labels, the limit is {limits.images} in one request",
+            item="labels",
+            limit=limits.images,
+            value=count,
+        )
+
+
+def check_image_bytes(count: int, index: int, limits: BatchLimits) -> None:
+    """Refuse an encoded picture over the limit, before it is copied or decoded.
+
+    Raises:
+        BadPicture: naming index, limit and value.
+    """
+    if count > limits.image_bytes:
+        raise BadPicture(
+            f"picture {index} has {count} bytes or more, the limit is {limits.image_bytes}",
+            index=index,
+            limit=limits.image_bytes,
+            value=count,
+        )
+
+
+def checked(batch: Batch, limits: BatchLimits, *, labelled: bool) -> Batch:
+    """Refuse what cannot be a batch.
+
+    Raises:
+        BadInput: no image, labels missing, too many, too few, or not wanted.
+        TooLarge: more images than the limit.
+    """
+    count = len(batch.images)
+    check_count(count, limits)
+    if count == 0:
+        raise BadInput("the batch has no image", item="images", limit=limits.images, value=0)
+    if not labelled:
+        if batch.labels is not None:
+            raise BadInput("a prediction takes no labels: send images only", item="labels")
+        return batch
+    if not batch.labels:
+        raise BadInput(f"labels are missing for {count} images", item="labels", value=0)
+    if len(batch.labels) != count:
+        raise BadInput(
+            f"{count} images and {len(batch.labels)} labels",
+            item="labels",
+            limit=count,
+            value=len(batch.labels),
+        )
+    return batch
+
+
+def as_label(raw: Any, index: int, limits: BatchLimits) -> str:
+    """One label as text: a name, or a whole number.
+
+    Spaces around a name are taken off and its letters composed (NFC), so that two spellings that
+    look the same are one class.
+
+    Raises:
+        BadInput: naming the label's index, and the limit if one was passed.
+    """
+    item = f"labels[{index}]"
+    if isinstance(raw, bool) or not isinstance(raw, str | int):
+        told = "null" if raw is None else type(raw).__name__
+        raise BadInput(f"label {index} is no name and no whole number: {told}", item=item)
+    text = unicodedata.normalize("NFC", str(raw)).strip()
+    if not text:
+        raise BadInput(f"label {index} is empty", item=item)
+    if len(text) > limits.label_chars:
+        raise BadInput(
+            f"label {index} has {len(text)} characters, the limit is {limits.label_chars}",
+            item=item,
+            limit=limits.label_chars,
+            value=len(text),
+        )
+    if not text.isprintable():
+        raise BadInput(f"label {index} holds characters that cannot be shown", item=item)
+    return text
+
+
+def as_labels(raw: Any, limits: BatchLimits) -> list[str]:
+    """A list of labels as text.
+
+    Raises:
+        BadInput: if it is no list, or naming the label that is bad.
+        TooLarge: if there are more than a batch may hold.
+    """
+    if not isinstance(raw, list):
+        raise BadInput("labels are no list", item="labels", value=type(raw).__name__)
+    check_label_count(len(raw), limits)
+    return [as_label(one, index, limits) for index, one in enumerate(raw)]

@@ -1,0 +1,58 @@
+"""What OpenAPI says of a request body: the three content types, with examples that work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from service.schemas import PIXEL
+
+_LABEL = {"oneOf": [{"type": "string", "minLength": 1}, {"type": "integer"}]}
+_FILES = {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
+_BASE64 = {
+    "type": "array",
+    "minItems": 1,
+    "items": {"type": "string", "contentEncoding": "base64", "description": "JPEG, PNG or WebP."},
+}
+_LABELS = {"type": "array", "minItems": 1, "items": _LABEL}
+_NPZ = (
+    "numpy's .npz with `images`: uint8 N x height x width x 3, or N x height x width (grey){};"
+    " stored or compressed; objects are refused."
+)
+
+
+def labelled_body() -> dict[str, Any]:
+    """Pictures with a label for each."""
+    labels = "; and `labels`: N whole numbers or texts"
+    example = {"images": [PIXEL], "labels": ["cat"]}
+    return _body({"images": _BASE64, "labels": _LABELS}, {"images": _FILES, "labels": _LABELS},
+                 example, _NPZ.format(labels))  # fmt: skip
+
+
+def picture_body() -> dict[str, Any]:
+    """Pictures alone."""
+    return _body({"images": _BASE64}, {"images": _FILES}, {"images": [PIXEL]}, _NPZ.format(""))
+
+
+def _body(
+    in_json: dict[str, Any], in_form: dict[str, Any], example: dict[str, Any], npz: str
+) -> dict[str, Any]:
+    def schema(fields: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "required": list(fields),
+            "properties": fields,
+            "additionalProperties": False,
+        }
+
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": schema(in_json), "example": example},
+                "multipart/form-data": {"schema": schema(in_form)},
+                "application/x-npz": {
+                    "schema": {"type": "string", "format": "binary", "description": npz}
+                },
+            },
+        }
+    }

@@ -1,0 +1,150 @@
+"""A multipart/form-data body: files in `images`; `labels` as fields, or as one JSON list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import orjson
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from learndrop.errors import BadBody, BadInput
+from service.batches import (
+    Batch,
+    BatchLimits,
+    as_label,
+    as_labels,
+    check_count,
+    check_image_bytes,
+    check_label_count,
+)
+
+FIELDS = ("images", "labels")
+MOST_HEADERS, MOST_HEADER_BYTES = 8, 4096
+
+
+def read_form(
+    body: bytes | bytearray, options: Mapping[bytes, bytes], limits: BatchLimits
+) -> Batch:
+    """Read the batch; `options` are the parameters of the Content-Type.
+
+    Raises:
+        BadBody: no boundary, broken parts, or a body that ends before its closing boundary.
+        BadInput, BadPicture, TooLarge: parts that are no batch.
+    """
+    boundary = options.get(b"boundary", b"")
+    if not boundary:
+        raise BadBody("the Content-Type names no boundary", item="Content-Type")
+    parts = _Parts(limits)
+    try:
+        parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": parts.begin,
+                "on_part_data": parts.data,
+                "on_part_end": parts.end,
+                "on_header_field": parts.header_name,
+                "on_header_value": parts.header_value,
+                "on_header_end": parts.header_end,
+                "on_headers_finished": parts.headers_finished,
+                "on_end": parts.closed,
+            },
+            max_header_count=MOST_HEADERS,
+            max_header_size=MOST_HEADER_BYTES,
+        )
+        parser.write(cast(bytes, body))  # it only finds and slices: no copy is needed
+    except FormParserError as exc:
+        raise BadBody(f"the multipart body cannot be read: {exc}", item="body") from exc
+    if not parts.whole:
+        # The parser itself would hand over the parts seen so far, without a word.
+        raise BadBody(
+            "the multipart body ends before its closing boundary", item="body", value=len(body)
+        )
+    return Batch(parts.images, _labels(parts.labels, limits))
+
+
+def _labels(texts: list[bytearray], limits: BatchLimits) -> list[str] | None:
+    if not texts:
+        return None
+    names = []
+    for index, raw in enumerate(texts):
+        try:
+            names.append(raw.decode())
+        except UnicodeDecodeError as exc:
+            raise BadInput(f"label {index} is no UTF-8", item=f"labels[{index}]") from exc
+    if len(names) == 1 and names[0].lstrip().startswith("["):
+        try:
+            return as_labels(orjson.loads(names[0]), limits)
+        except orjson.JSONDecodeError as exc:
+            raise BadInput(f"labels begin like a JSON list: {exc}", item="labels") from exc
+    return [as_label(name, index, limits) for index, name in enumerate(names)]
+
+
+class _Parts:
+    """Collects the parts; each limit is applied as soon as it is passed."""
+
+    def __init__(self, limits: BatchLimits) -> None:
+        self.images: list[bytearray] = []
+        self.labels: list[bytearray] = []
+        self.whole = False
+        self._limits = limits
+        # One field may hold a JSON list of all labels, in which a character takes up to 12 bytes.
+        self._most_label_bytes = 2 + limits.images * (12 * limits.label_chars + 4)
+        self._labels_bytes = 0
+        self._name, self._value = bytearray(), bytearray()
+        self._disposition = b""
+        self._into: bytearray | None = None
+
+    def begin(self) -> None:
+        self._disposition = b""
+
+    def header_name(self, data: bytes, start: int, end: int) -> None:
+        self._name += data[start:end]
+
+    def header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def header_end(self) -> None:
+        if self._name.lower() == b"content-disposition":
+            self._disposition = bytes(self._value)
+        self._name, self._value = bytearray(), bytearray()
+
+    def headers_finished(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        field = options.get(b"name", b"").decode("utf-8", "replace")
+        if field not in FIELDS:
+            raise BadInput(
+                f"unknown form field {field[:80]!r}",
+                item="body",
+                limit=list(FIELDS),
+                value=field[:80],
+            )
+        self._into = bytearray()
+        if field == "images":
+            self.images.append(self._into)
+            check_count(len(self.images), self._limits)
+        else:
+            self.labels.append(self._into)
+            check_label_count(len(self.labels), self._limits)
+
+    def data(self, data: bytes, start: int, end: int) -> None:
+        assert self._into is not None
+        self._into += data[start:end]
+        if self.images and self._into is self.images[-1]:
+            check_image_bytes(len(self._into), len(self.images) - 1, self._limits)
+            return
+        self._labels_bytes += end - start
+        if self._labels_bytes > self._most_label_bytes:
+            raise BadInput(
+                f"the labels have {self._labels_bytes} bytes or more",
+                item="labels",
+                limit=self._most_label_bytes,
+                value=self._labels_bytes,
+            )
+
+    def end(self) -> None:
+        self._into = None
+
+    def closed(self) -> None:
+        self.whole = True

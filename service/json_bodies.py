@@ -1,0 +1,67 @@
+"""A JSON body: `{"images": [base64, ...], "labels": [name or number, ...]}`."""
+
+from __future__ import annotations
+
+import binascii
+from typing import Any
+
+import orjson
+
+from learndrop.errors import BadBody, BadInput, BadPicture, TooLarge
+from service.batches import Batch, BatchLimits, as_labels, check_count, check_image_bytes
+
+FIELDS = ("images", "labels")
+
+
+def read_json(body: bytes | bytearray, limits: BatchLimits) -> Batch:
+    """Read the batch.
+
+    Raises:
+        BadBody: no JSON.
+        BadInput, BadPicture, TooLarge: JSON that is no batch.
+    """
+    _check_structure(body, limits)
+    try:
+        told = orjson.loads(body)
+    except orjson.JSONDecodeError as exc:
+        raise BadBody(f"the body is no JSON: {exc}", item="body") from exc
+    if not isinstance(told, dict):
+        raise BadInput("the body is no JSON object", item="body", limit=list(FIELDS))
+    for name in told:
+        if name not in FIELDS:
+            raise BadInput(
+                f"unknown field {name[:80]!r}", item="body", limit=list(FIELDS), value=name[:80]
+            )
+    coded = told.get("images")
+    if not isinstance(coded, list):
+        raise BadInput("images are no list", item="images", value=type(coded).__name__)
+    check_count(len(coded), limits)
+    images = [_decoded(one, index, limits) for index, one in enumerate(coded)]
+    labels = told.get("labels")
+    return Batch(images, None if labels is None else as_labels(labels, limits))
+
+
+def _check_structure(body: bytes | bytearray, limits: BatchLimits) -> None:
+    """A body of nothing but `[[],[],...` would become 20 times its size in memory.
+
+    Base64 holds none of these bytes and a batch needs few; labels may hold some.
+    """
+    most = 64 + limits.images * (4 + 4 * limits.label_chars)
+    found = sum(body.count(sign) for sign in (b",", b"[", b"{"))
+    if found > most:
+        raise TooLarge(
+            f"the JSON has {found} commas and brackets, a full batch needs at most {most}",
+            item="body",
+            limit=most,
+            value=found,
+        )
+
+
+def _decoded(text: Any, index: int, limits: BatchLimits) -> bytes:
+    if not isinstance(text, str):
+        raise BadPicture(f"picture {index} is no base64 text", index=index)
+    check_image_bytes(len(text) * 3 // 4 - 2, index, limits)
+    try:
+        return binascii.a2b_base64(text, strict_mode=True)
+    except ValueError as exc:
+        raise BadPicture(f"picture {index} is no base64 text: {exc}", index=index) from exc

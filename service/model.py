@@ -1,0 +1,84 @@
+"""A published version as a network that answers: rebuilt, checked, warmed."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor, nn
+
+from learndrop import networks
+from learndrop.errors import BadNetwork, DamagedFile
+from learndrop.registry import Version
+from learndrop.spec import NetworkSpec
+from service.intake import Shape
+
+SIZES = (1, 2, 4, 8, 16, 32, 64)
+"""Passes are filled up to one of these: torch keeps a plan for each size it has seen."""
+WARM_SIZES = (1, 8)
+
+
+class Model:
+    """One version of the network, in eval mode. Its numbers never change."""
+
+    def __init__(self, version: Version) -> None:
+        """Rebuild and warm it.
+
+        Raises:
+            DamagedFile: if the parts are not those of the network, or give no finite answers.
+            BadNetwork: if this learndrop cannot build the network.
+        """
+        self.number, self.published_s = version.number, version.published_s
+        self.spec = NetworkSpec.from_json(version.about.get("network", {}))
+        self.classes = tuple(version.about.get("classes") or self.spec.classes)
+        self.shape = Shape(self.spec.image_size, self.spec.fit)
+        self._network = self._rebuilt(version)
+        self._warm()
+
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities float32 [N, classes] of uint8 images [N, size, size, 3]."""
+        most = SIZES[-1]
+        starts = range(0, len(images), most)
+        return np.concatenate([self._one_pass(images[at : at + most]) for at in starts])
+
+    @torch.inference_mode()
+    def _one_pass(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        count = len(images)
+        size = next(size for size in SIZES if size >= count)
+        filled = np.zeros((size, *images.shape[1:]), np.uint8)
+        filled[:count] = images
+        x = networks.to_float(
+            torch.from_numpy(filled),
+            self.spec.pixel_mean,
+            self.spec.pixel_std,
+            memory_format=torch.channels_last,
+        )
+        # The head may have rows for labels that have not come yet: they are no answer.
+        logits: Tensor = self._network(x)[:count, : len(self.classes)]
+        return torch.softmax(logits.float(), dim=1).numpy()
+
+    def _rebuilt(self, version: Version) -> nn.Module:
+        if not self.classes:
+            raise DamagedFile(f"version {version.number} knows no class")
+        count = len(self.classes)
+        network = networks.build(self.spec.name, count, image_size=self.spec.image_size)
+        state: dict[str, Tensor] = {}
+        try:
+            for part in version.parts.values():
+                state.update(load(part))
+            rows = len(state[f"{networks.head(network)[0]}.weight"])
+            networks.grow_head(network, rows)
+            network.load_state_dict(state)
+        except (SafetensorError, KeyError, RuntimeError, BadNetwork) as exc:
+            raise DamagedFile(f"version {version.number} is no {self.spec.name}: {exc}") from exc
+        network.eval()
+        return network.to(memory_format=torch.channels_last)
+
+    def _warm(self) -> None:
+        side = self.spec.image_size
+        for size in WARM_SIZES:
+            answers = self.predict(np.full((size, side, side, 3), 128, np.uint8))
+        if not np.isfinite(answers).all():
+            raise DamagedFile(f"version {self.number} gives answers that are not finite")

@@ -1,0 +1,81 @@
+"""Probes and metrics: /healthz, /readyz, /metrics."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Request
+from fastapi.responses import Response
+from prometheus_client.exposition import choose_encoder
+
+from learndrop.errors import StreamAway
+from service.dependencies import InRooms
+from service.envelope import request_id
+from service.json_answers import as_json
+from service.problems import KINDS, documented, problem
+from service.schemas import Ready
+
+router = APIRouter(tags=["watch"])
+
+
+@router.get(
+    "/healthz",
+    operation_id="healthz",
+    summary="Does the process work?",
+    responses=documented("not-ready"),
+)
+async def healthz(request: Request, wired: InRooms) -> Response:
+    """200 as long as requests are answered and the background tasks run; asks no other server."""
+    if wired.serving.alive:
+        return as_json({"status": "ok"})
+    return _not_ready(request, ["the serving of predictions has ended: restart the service"])
+
+
+@router.get(
+    "/readyz",
+    operation_id="readyz",
+    summary="Can samples be taken without losing one?",
+    response_model=Ready,
+    responses=documented("not-ready"),
+)
+async def readyz(request: Request, wired: InRooms) -> Response:
+    """503 with `reasons` when Redis is away, or set up so that accepted samples could be lost.
+
+    No model yet is no reason (samples must come first); `model` is null then.
+    """
+    try:
+        reasons = await wired.publisher.check()
+    except StreamAway as exc:
+        reasons = [f"the stream is away: {exc}"]
+    if reasons:
+        return _not_ready(request, reasons)
+    return as_json({"status": "ready", "model": wired.serving.number})
+
+
+def _not_ready(request: Request, reasons: list[str]) -> Response:
+    return problem(
+        KINDS["not-ready"],
+        "; ".join(reasons),
+        request.url.path,
+        request_id=request_id(request.scope),
+        headers={"retry-after": "2"},
+        reasons=reasons,
+    )
+
+
+@router.get(
+    "/metrics",
+    operation_id="metrics",
+    summary="For Prometheus",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+async def metrics(wired: InRooms, accept: Annotated[str, Header()] = "") -> Response:
+    """Every series of this process, in the text format that the scraper asks for."""
+    try:
+        wired.metrics.pending.set((await wired.publisher.counts()).pending)
+    except StreamAway:
+        wired.metrics.pending.set(math.nan)
+    encode, content_type = choose_encoder(accept)
+    return Response(encode(wired.metrics.registry), headers={"content-type": content_type})

@@ -1,0 +1,110 @@
+"""Predictions: asked with POST, asked for again with GET."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from learndrop.answers import MOST_A_PAGE
+from learndrop.errors import StreamAway
+from service.content import picture_body
+from service.dependencies import InRooms, Rooms
+from service.json_answers import as_json
+from service.problems import documented
+from service.schemas import KeptPrediction, PredictionPage, Predictions
+from service.serving import Probabilities, Served
+
+router = APIRouter(prefix="/v1", tags=["predict"])
+Top = Annotated[
+    int, Query(ge=1, le=1000, description="Most probabilities in an answer; the greatest stay.")
+]
+Limit = Annotated[int, Query(ge=1, le=MOST_A_PAGE, description="Most answers on the page.")]
+Cursor = Annotated[str | None, Query(max_length=80, description="`next_cursor` of a page.")]
+
+
+@router.post(
+    "/predictions",
+    operation_id="predict",
+    summary="Ask what is on one picture or many",
+    response_model=Predictions,
+    responses=documented(
+        "bad-body", "too-slow", "too-large", "unknown-format", "bad-input", "bad-picture",
+        "bad-parameter", "no-model", "busy",
+    ),
+    openapi_extra=picture_body(),
+)  # fmt: skip
+async def predict(request: Request, wired: InRooms, top: Top = 100) -> Response:
+    """Answered by the version that is newest when the request begins, and that is named.
+
+    Answers are stored, to be asked for by id; while Redis is away they are given all the same.
+    """
+    model = wired.serving.model()
+    images = await wired.intake.pictures(request, model.shape)
+    answers = told(model, await wired.serving.predict(model, images), top)
+    ids = await _stored(wired, answers)
+    wired.metrics.predictions.inc(len(answers))
+    return as_json(
+        {
+            "predictions": [
+                {"id": answer_id, **answer} for answer_id, answer in zip(ids, answers, strict=True)
+            ],
+            "model_version": model.number,
+            "stored": None not in ids,
+        }
+    )
+
+
+@router.get(
+    "/predictions/{prediction_id}",
+    operation_id="prediction",
+    summary="An answer that was given earlier",
+    responses=documented("not-kept", "stream-away"),
+)
+async def kept_prediction(prediction_id: str, wired: InRooms) -> KeptPrediction:
+    """The newest `predictions_kept` (see /v1/limits) are kept."""
+    return KeptPrediction.model_validate(await wired.answers.get(prediction_id))
+
+
+@router.get(
+    "/predictions",
+    operation_id="predictions",
+    summary="Answers that were given, newest first",
+    responses=documented("bad-input", "bad-parameter", "stream-away"),
+)
+async def kept_predictions(
+    wired: InRooms, limit: Limit = 50, cursor: Cursor = None
+) -> PredictionPage:
+    """Page by page: hand `next_cursor` back until it is null; new answers do not shift pages."""
+    answers, next_cursor = await wired.answers.page(cursor, limit)
+    kept = [KeptPrediction.model_validate(answer) for answer in answers]
+    return PredictionPage(predictions=kept, next_cursor=next_cursor)
+
+
+def told(model: Served, probabilities: Probabilities, top: int) -> list[dict[str, Any]]:
+    """Probabilities [N, classes] as answers."""
+    now_s = time.time()
+    answers = []
+    for row in probabilities:
+        best = np.argsort(-row, kind="stable")[:top]
+        named = {model.classes[i]: round(float(row[i]), 6) for i in best}
+        answers.append(
+            {
+                "label": model.classes[best[0]],
+                "probabilities": named,
+                "model_version": model.number,
+                "time": now_s,
+            }
+        )
+    return answers
+
+
+async def _stored(wired: Rooms, answers: list[dict[str, Any]]) -> list[str] | list[None]:
+    try:
+        return await wired.answers.put(answers)
+    except StreamAway:
+        wired.metrics.unstored.inc(len(answers))
+        return [None] * len(answers)

@@ -1,0 +1,155 @@
+"""What answers look like: the schemas of OpenAPI, each with an example that works."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PIXEL = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGM4IRcFAALyAUHXL9FmAAAAAElFTkSuQmCC"
+)
+"""A PNG of one pixel, base64: short enough for an example that can be replayed."""
+
+
+class Accepted(BaseModel):
+    """Every sample of the batch is on disk; its id names it in the stream."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"ids": ["1764046800000-0"], "accepted": 1}}
+    )
+    ids: list[str]
+    accepted: int
+
+
+class Prediction(BaseModel):
+    """One picture's answer."""
+
+    id: str | None = Field(description="To ask for it again; null if it could not be stored.")
+    label: str = Field(description="The most probable label.")
+    probabilities: dict[str, float] = Field(description="The most probable first.")
+    model_version: int
+
+
+class Predictions(BaseModel):
+    """One answer a picture, in the order of the pictures."""
+
+    predictions: list[Prediction]
+    model_version: int
+    stored: bool = Field(description="False while Redis is away: the answers hold, ids are null.")
+
+
+class KeptPrediction(Prediction):
+    """An answer that was given earlier."""
+
+    id: str
+    time: float = Field(description="When it was given, unix time.")
+
+
+class PredictionPage(BaseModel):
+    """Answers, newest first."""
+
+    predictions: list[KeptPrediction]
+    next_cursor: str | None = Field(description="For the next page; null at the end.")
+
+
+class Counts(BaseModel):
+    """accepted = learned + buried + pending, at every moment."""
+
+    accepted: int
+    learned: int
+    buried: int
+    pending: int
+
+
+class Unit(BaseModel):
+    """One unit of the network."""
+
+    model_config = ConfigDict(extra="allow")
+    name: str
+    state: str = Field(description="training, frozen (on probation), dropped or returned.")
+    scores: dict[str, Any]
+    why: str | None
+
+
+class Drop(BaseModel):
+    """Which leading units are out of training."""
+
+    model_config = ConfigDict(extra="allow")
+    depth: int
+    units: list[Unit]
+
+
+class Event(BaseModel):
+    """Something that happened to the learner."""
+
+    type: str
+    time: float
+    samples: int
+    cause: str
+    depth: int
+    detail: dict[str, Any]
+
+
+class Flops(BaseModel):
+    """Floating-point operations of learning: done, and what training everything would have cost."""
+
+    model_config = ConfigDict(extra="allow")
+    done: float
+    full: float
+
+
+class Prequential(BaseModel):
+    """Each sample is answered before it is learned; that answer counts."""
+
+    model_config = ConfigDict(extra="allow")
+    accuracy: float | None
+
+
+class ServedModel(BaseModel):
+    """The version that answers predictions."""
+
+    version: int | None
+    published_s: float | None
+    seconds_since_version: float | None
+    trouble: str | None = Field(description="Why a newer version could not be loaded.")
+
+
+class State(BaseModel):
+    """The learner's state as it was told last (twice a second), and the stream's account now."""
+
+    model_config = ConfigDict(extra="allow")
+    samples: Counts
+    samples_per_s: float | None = Field(description="Learned, over the last ten seconds.")
+    prequential: Prequential
+    drop: Drop
+    flops: Flops
+    model: ServedModel
+    events: list[Event] = Field(description="Newest first.")
+
+
+class ModelVersion(BaseModel):
+    """One published version."""
+
+    model_config = ConfigDict(extra="allow")
+    version: int
+    current: bool
+    pinned: bool
+    published_s: float | None = None
+    about: dict[str, Any] | None = Field(None, description="Network, classes, accuracy and depth.")
+    problem: str | None = Field(None, description="Why its manifest cannot be read.")
+
+
+class ModelVersions(BaseModel):
+    """Versions that are kept, newest first."""
+
+    versions: list[ModelVersion]
+    current: int | None = Field(description="The version that the registry points at.")
+    serving: int | None = Field(description="The version that answers.")
+
+
+class Ready(BaseModel):
+    """Samples can be taken; predictions too, unless `model` is null."""
+
+    status: str
+    model: int | None
