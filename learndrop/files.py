@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import os
 import secrets
+import zlib
 from pathlib import Path
+
+from learndrop.errors import DamagedFile
 
 ASIDE = ".part"  # ending of what is being written; left behind by a crash, never read
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes, *, sync_name: bool = True) -> None:
     """Write a file so that a reader, also after a crash, finds all of it or what was there before.
+
+    Without `sync_name` a crash of the machine may take the file's name back until the caller has
+    synced the folder: for many files at once.
 
     Raises:
         OSError: if the disk refuses; nothing is left behind.
@@ -26,7 +32,8 @@ def write_atomic(path: Path, data: bytes) -> None:
     except OSError:
         aside.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    if sync_name:
+        sync_folder(path.parent)
 
 
 def write_new(path: Path, data: bytes) -> None:
@@ -58,6 +65,31 @@ def sync_folder(folder: Path) -> None:
         _fsync(fd)
     finally:
         os.close(fd)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, with their names down to the disk."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync_folder(path.parent)
+
+
+def seal(content: bytes) -> bytes:
+    """A short text as the content of a file that shows whether it is whole."""
+    return b"%s\n%08x\n" % (content, zlib.crc32(content))
+
+
+def unseal(data: bytes, told: str) -> bytes:
+    """The text that `seal` was given; `told` names the file in the error.
+
+    Raises:
+        DamagedFile: if it is not what was written.
+    """
+    content = data[:-10]
+    if seal(content) != data:
+        raise DamagedFile(f"{told} does not match its checksum")
+    return content
 
 
 def remove(path: Path) -> None:
