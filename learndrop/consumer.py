@@ -61,7 +61,7 @@ class RedisConsumer:
         self._attempts: dict[str, int] = {}
         self._opened = False  # whether what was in hand at the last death has been judged
         self._joined = False  # whether the group stands where this object believes
-        self._cleared: list[str] = []  # suspects that lived through being learned alone
+        self._cleared: list[str] = []  # suspects that were learned and killed nobody
         self._held: list[str] = []
         self._marked = False
 
@@ -72,6 +72,10 @@ class RedisConsumer:
         with self._asking():
             if not self._joined:
                 self._join()
+            if self._cleared:
+                fields = [f for i in self._cleared for f in (i, f"{i}:alone")]
+                self._redis.hdel(self._keys.suspects, *fields)
+                self._cleared = []
             self._read_ahead(most, wait_s, stopping)
         taken: list[Entry] = []
         while self._ahead and len(taken) < most and not (taken and self._alone(self._ahead[0])):
@@ -92,8 +96,8 @@ class RedisConsumer:
     def release(self) -> None:
         """See Consumer. Redis is told by the next `hold`, or by a claim that has to wait."""
         self._position = self._handed
-        if len(self._held) == 1 and self._attempts.pop(self._held[0], 0):
-            self._cleared = self._held
+        # Whoever kills the worker kills it each time: one batch lived through clears all in it.
+        self._cleared += [i for i in self._held if self._attempts.pop(i, 0)]
         self._held = []
 
     def ack(self, through: str) -> int:
@@ -180,9 +184,6 @@ class RedisConsumer:
         self._ahead.extend(fresh)
 
     def _unmark(self) -> None:
-        if self._cleared:
-            self._redis.hdel(self._keys.suspects, *self._cleared)
-            self._cleared = []
         if self._marked:
             self._redis.delete(self._keys.in_hand)
             self._marked = False

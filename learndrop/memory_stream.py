@@ -147,9 +147,10 @@ class MemoryConsumer:
 
     def release(self) -> None:
         """See Consumer."""
-        held = self._stream.in_hand
-        if len(held) == 1 and self._attempts.pop(held[0], 0):
-            self._stream.deaths.pop(held[0], None)
+        for entry_id in self._stream.in_hand:
+            if self._attempts.pop(entry_id, 0):
+                self._stream.deaths.pop(entry_id, None)
+                self._stream.died_alone.discard(entry_id)
         self._stream.in_hand = []
         self._position = self._handed
 

@@ -150,7 +150,7 @@ class World:
         self.story = Story()
         self.registry = RecordingRegistry(self.story)
         self.board = RecordingBoard(self.story)
-        self.now = 0.0
+        self.now, self.tick_s = 0.0, 1.0
         self.saved: list[str] = []
         self.paused: list[float] = []
         self.before_turn: Callable[[int], None] = lambda turn: None
@@ -178,7 +178,7 @@ class World:
             nonlocal left
             if left == 0:
                 return True
-            self.now += 1.0
+            self.now += self.tick_s
             self.before_turn(turns - left)
             left -= 1
             return False
@@ -242,23 +242,24 @@ def test_every_sample_is_learned_once_and_in_order(world: World) -> None:
 def test_checkpoints_are_made_as_often_as_set_while_samples_come(world: World) -> None:
     world.publish(*"abcdefghijklmnopqrstuvwx")  # 6 full batches, a second each
     world.run(turns=6)
-    assert world.story.kinds().count("save") == 2
-    assert world.saved == ["12-0", "24-0"]
+    assert world.saved == ["4-0", "12-0", "24-0"]  # after 1 s, 2 s, then every 3 s
 
 
 def test_an_idle_worker_saves_what_it_learned_soon(make: Callable[..., World]) -> None:
     world = make(checkpoint_s=1000.0)
     world.publish("a")
-    world.run(turns=3)
+    world.tick_s = 0.4
+    world.run(turns=9)
     assert world.saved == ["1-0"]
-    assert world.story.kinds()[: world.story.index("save 1-0")].count("claim") == 2
+    assert world.story.kinds()[: world.story.index("save 1-0")].count("claim") == 3
 
 
 def test_a_stream_half_full_of_learned_samples_is_saved_early(make: Callable[..., World]) -> None:
-    world = make(checkpoint_s=1000.0, max_pending=16)
+    world = make(checkpoint_s=1000.0, max_pending=16, batch=1)
+    world.metrics.saved = lambda: setattr(world, "tick_s", 0.01)  # type: ignore[method-assign]
     world.publish(*"abcdefghijklmnop")
-    world.run(turns=4)
-    assert world.saved == ["8-0", "16-0"]
+    world.run(turns=16)
+    assert world.saved == ["1-0", "9-0", "16-0"]  # the first is due anyway, the last is the end
 
 
 def test_a_worker_with_nothing_to_do_writes_nothing(world: World) -> None:
@@ -380,6 +381,7 @@ def test_a_time_that_is_none_has_no_age(world: World, at: bytes) -> None:
 
 def test_a_sample_that_kills_the_learner_is_buried_after_three_deaths(world: World) -> None:
     world.publish("a", "poison", "c")
+    world.tick_s = 0.01  # no checkpoint before the deaths
     deaths = 0
     while deaths < 10:
         learner = world.learner
@@ -471,6 +473,7 @@ def test_a_checkpoint_that_cannot_be_written_acknowledges_nothing(world: World) 
 
 def test_a_last_checkpoint_that_cannot_be_written_is_an_error(world: World) -> None:
     world.publish("a")
+    world.tick_s = 0.01
     world.story.fails["save"] = [OSError("no space")]
     with pytest.raises(OSError, match="no space"):
         world.run(turns=1)

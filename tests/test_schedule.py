@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-import pytest
-
 from learndrop.settings import load_settings
-from worker.schedule import AGAIN_S, IDLE_S, Checkpoints, Versions
+from worker.schedule import AGAIN_S, SOON_S, Checkpoints, Versions
 
 CHECKPOINTS = load_settings(checkpoint_s=30.0, max_pending=100)
 VERSIONS = load_settings(publish_s=5.0)
 
 
-@pytest.mark.parametrize(("age_s", "due"), [(0.0, False), (29.9, False), (30.0, True)])
-def test_a_busy_worker_saves_every_so_often(age_s: float, due: bool) -> None:
-    checkpoints = Checkpoints(CHECKPOINTS, now=100.0)
+def test_a_busy_worker_saves_soon_after_its_start_then_every_so_often() -> None:
+    checkpoints = Checkpoints(CHECKPOINTS, now=0.0)
+    now, distances = 0.0, []
+    for _ in range(8):
+        checkpoints.learned(1)
+        since = now
+        while not checkpoints.due(now, idle=False):
+            now += 1.0
+        checkpoints.done(now, cost_s=0.01)
+        distances.append(now - since)
+    assert distances == [1, 2, 4, 8, 16, 30, 30, 30]
+
+
+def test_early_checkpoints_that_cost_much_keep_their_distance() -> None:
+    checkpoints = Checkpoints(CHECKPOINTS, now=0.0)
     checkpoints.learned(1)
-    assert checkpoints.due(100.0 + age_s, idle=False) is due
+    checkpoints.done(1.0, cost_s=1.0)
+    checkpoints.learned(1)
+    assert not checkpoints.due(1.0 + 19.9, idle=False)
+    assert checkpoints.due(1.0 + 20.0, idle=False)
 
 
 def test_nothing_learned_is_nothing_to_save() -> None:
@@ -25,11 +38,11 @@ def test_nothing_learned_is_nothing_to_save() -> None:
 def test_an_idle_worker_saves_soon_but_spends_little_on_it() -> None:
     checkpoints = Checkpoints(CHECKPOINTS, now=0.0)
     checkpoints.learned(1)
-    assert checkpoints.due(IDLE_S, idle=True)
-    checkpoints.done(IDLE_S, cost_s=0.5)
+    assert checkpoints.due(SOON_S, idle=True)
+    checkpoints.done(SOON_S, cost_s=0.5)
     checkpoints.learned(1)
-    assert not checkpoints.due(IDLE_S + 9.9, idle=True)
-    assert checkpoints.due(IDLE_S + 10.0, idle=True)
+    assert not checkpoints.due(SOON_S + 9.9, idle=True)
+    assert checkpoints.due(SOON_S + 10.0, idle=True)
 
 
 def test_half_a_stream_of_learned_samples_is_saved_at_once() -> None:

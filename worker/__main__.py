@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 from importlib.metadata import version
-from types import FrameType
 
 import structlog
 import torch
@@ -26,25 +23,9 @@ from worker.lock import only_worker
 from worker.loop import run
 from worker.metrics import WorkerMetrics
 from worker.parts import Parts
+from worker.stop import Stop
 
 log = structlog.get_logger()
-
-
-class Stop:
-    """True once SIGTERM or SIGINT came; the second one does not wait for the batch in hand."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._ask)
-
-    def __call__(self) -> bool:
-        return self.asked
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
-            os._exit(128 + number)
-        self.asked = True
 
 
 def main() -> int:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from learndrop.settings import Settings
 
-IDLE_S = 1.0  # an idle worker saves what it learned this soon, so that the account shows it
-IDLE_SHARE = 0.05  # but spends no more than this share of its time on saving
+SOON_S = 1.0  # an idle worker saves what it learned this soon, so that the account shows it
+SHARE = 0.05  # but early checkpoints take no more than this share of the time
 AGAIN_S = 5.0  # after a write that failed
 
 
 class Checkpoints:
-    """Due after `checkpoint_s`; sooner when nothing else is to do or the stream fills up."""
+    """Due after `checkpoint_s`; sooner when nothing else is to do or the stream fills up.
+
+    The first comes after a second, and the distance doubles: a worker that is killed every few
+    seconds still gets on.
+    """
 
     def __init__(self, settings: Settings, now: float) -> None:
-        self._every_s = settings.checkpoint_s
+        self._longest_s = settings.checkpoint_s
+        self._every_s = min(SOON_S, self._longest_s)
         # What is learned and not acknowledged fills the stream just like what waits.
         self._most_unsaved = max(1, settings.max_pending // 2)
         self._since, self._cost_s = now, 0.0
@@ -29,16 +34,17 @@ class Checkpoints:
         if not self.unsaved or now < self._not_before:
             return False
         age_s = now - self._since
-        idle_s = min(self._every_s, max(IDLE_S, self._cost_s / IDLE_SHARE))
+        soonest_s = self._cost_s / SHARE
+        every_s = SOON_S if idle else self._every_s
         return (
-            age_s >= self._every_s
-            or (idle and age_s >= idle_s)
+            age_s >= min(self._longest_s, max(every_s, soonest_s))
             or self.unsaved >= self._most_unsaved
         )
 
     def done(self, now: float, cost_s: float) -> None:
         """Saved."""
         self._since, self._cost_s, self.unsaved = now, cost_s, 0
+        self._every_s = min(2 * self._every_s, self._longest_s)
 
     def failed(self, now: float) -> None:
         """Not saved: try again in a while."""
