@@ -186,7 +186,12 @@ def bench(
 
 
 @app.command()
-def settings(as_json: Json = False) -> None:
+def settings(
+    as_json: Json = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="The defaults as the README's table.")
+    ] = False,
+) -> None:
     """Every setting with its value and where that comes from."""
     from difflib import get_close_matches
 
@@ -201,8 +206,11 @@ def settings(as_json: Json = False) -> None:
     if as_json:
         show_json(rows)
         return
-    from learndrop.status import table
+    from learndrop.status import settings_table, table
 
+    if markdown:
+        typer.echo(settings_table(rows))
+        return
     table(
         ("variable", "value", "from", "meaning"),
         [[str(row[key]) for key in ("variable", "value", "origin", "meaning")] for row in rows],
@@ -270,7 +278,7 @@ def exit_code(exc: errors.LearndropError) -> int:
     """The exit code of an error, as the head of this file lists them."""
     if isinstance(exc, errors.ServerRefused):
         return {404: 3, 410: 3, 429: 5, 503: 5}.get(exc.status, 1)
-    if isinstance(exc, errors.StreamAway | errors.DidNotStart):
+    if isinstance(exc, errors.ServerAway | errors.StreamAway | errors.DidNotStart):
         return 12
     if isinstance(exc, errors.Unavailable):
         return 5

@@ -14,7 +14,8 @@ LearndropError
 │   ├── StreamFull           the stream is at its limit
 │   ├── StreamAway           the Redis server does not answer
 │   ├── NoModel              no version is published yet
-│   └── Busy                 the queue for predictions is full
+│   ├── Busy                 the queue for predictions is full
+│   └── ServerAway           the client: nobody answers at the service's address
 ├── DamagedFile              a blob, manifest or checkpoint that is not what was written
 │   └── UnknownFileFormat    written by a newer learndrop
 ├── BadNetwork               the network cannot be built, traced or cut
@@ -112,6 +113,10 @@ class NoModel(Unavailable):
 
 class Busy(Unavailable):
     """The queue for predictions is full."""
+
+
+class ServerAway(Unavailable):
+    """Nobody answers at the service's address, or an answer was lost on the way."""
 
 
 class DamagedFile(LearndropError):

@@ -1,0 +1,162 @@
+"""One request of the client: what it is, how often and when it is tried. No input or output."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+import orjson
+
+from learndrop.errors import ServerAway, ServerRefused, Unavailable
+from learndrop.parcels import Labels, Pictures, parcels
+
+PATIENCE_S = 60.0
+ABSENT_S = 5.0
+MOST_TRIES = 50
+LOOK_EVERY_S = 0.2
+TIMEOUT = httpx2.Timeout(60.0, connect=5.0)
+
+_LATER = frozenset({408, 429, 503})
+_NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request. `twice` says whether sending it again after a lost answer does no harm."""
+
+    method: str
+    path: str
+    body: bytes = b""
+    content_type: str = ""
+    query: Mapping[str, str] | None = None
+    twice: bool = True
+
+    def options(self) -> dict[str, Any]:
+        """As keyword arguments of an httpx2 client's `request`."""
+        headers = {"content-type": self.content_type} if self.content_type else {}
+        told: dict[str, Any] = {"method": self.method, "url": self.path, "headers": headers}
+        if self.query:
+            told["params"] = dict(self.query)
+        return told | ({"content": self.body} if self.body else {})
+
+
+class Trying:
+    """How often and when one request is tried: pure bookkeeping, shared by both clients."""
+
+    def __init__(self, ask: Ask, patience_s: float, clock: Callable[[], float]) -> None:
+        self._ask, self._clock = ask, clock
+        self._began = clock()
+        self._until = self._began + patience_s
+        self._tries = 0
+
+    def after_answer(self, answer: httpx2.Response) -> float | None:
+        """Seconds to wait before the next try; None if the answer is good.
+
+        Raises:
+            ServerRefused: if it is an error that waiting will not mend, or patience has ended.
+        """
+        if answer.is_success:
+            return None
+        problem = _problem(answer)
+        refused = ServerRefused(
+            f"{answer.status_code} {problem.get('title', answer.reason_phrase)}:"
+            f" {problem.get('detail', '')}",
+            status=answer.status_code,
+            problem=problem,
+        )
+        if answer.status_code not in _LATER:
+            raise refused
+        wait_s = self._next(_retry_after(answer))
+        if wait_s is None:
+            raise refused
+        return wait_s
+
+    def after_failure(self, failure: httpx2.TransportError) -> float:
+        """Seconds to wait before the next try, when no answer came.
+
+        Raises:
+            ServerAway: if patience has ended, or the request may have been carried out and must
+                not be sent again.
+        """
+        wait_s = None
+        if isinstance(failure, _NOT_SENT):
+            # Long enough for a service that is started again; a wrong address is told soon.
+            self._until = min(self._until, self._began + ABSENT_S)
+            wait_s = self._next(None)
+        elif self._ask.twice:
+            wait_s = self._next(None)
+        if wait_s is None:
+            raise ServerAway(_told(failure)) from failure
+        return wait_s
+
+    def _next(self, wanted_s: float | None) -> float | None:
+        self._tries += 1
+        wait_s = min(2.0, 0.1 * 2**self._tries) if wanted_s is None else wanted_s
+        if self._tries >= MOST_TRIES or self._clock() + wait_s > self._until:
+            return None
+        return wait_s
+
+
+def _told(failure: httpx2.TransportError) -> str:
+    what = str(failure) or type(failure).__name__
+    if isinstance(failure, _NOT_SENT):
+        return f"nobody answers at {failure.request.url}: {what}"
+    return f"the answer of {failure.request.url} was lost: {what}"
+
+
+def _problem(answer: httpx2.Response) -> dict[str, object]:
+    try:
+        told = orjson.loads(answer.content)
+    except orjson.JSONDecodeError:
+        told = None
+    return told if isinstance(told, dict) else {"detail": answer.text[:200]}
+
+
+def _retry_after(answer: httpx2.Response) -> float | None:
+    told = answer.headers.get("retry-after", "")
+    return float(told) if told.isdecimal() else None
+
+
+def with_pictures(path: str, images: Pictures, labels: Labels | None) -> Iterator[Ask]:
+    """The requests that carry all the pictures, in order. Only samples count twice."""
+    for content_type, body in parcels(images, labels):
+        yield Ask("POST", path, body, content_type, twice=labels is None)
+
+
+def page(limit: int, cursor: str | None) -> Ask:
+    """The request for one page of predictions."""
+    query = {"limit": str(limit)} | ({"cursor": cursor} if cursor else {})
+    return Ask("GET", "/v1/predictions", query=query)
+
+
+class Goal:
+    """Everything accepted by now learned or buried, within a time.
+
+    Counted by what the learner has learned, which its next checkpoint makes final.
+    """
+
+    def __init__(self, state: Mapping[str, Any], timeout_s: float) -> None:
+        self._accepted = int(state["samples"]["accepted"])
+        self._timeout_s = timeout_s
+        self._until = time.monotonic() + timeout_s
+
+    def reached(self, state: Mapping[str, Any]) -> bool:
+        """Whether it is.
+
+        Raises:
+            Unavailable: if it is not, and the time is over.
+        """
+        samples = state["samples"]
+        learned = max(int(samples["learned"]), int(state.get("samples_learned") or 0))
+        if samples["pending"] == 0 or learned + samples["buried"] >= self._accepted:
+            return True
+        if time.monotonic() > self._until:
+            raise Unavailable(
+                f"{self._accepted} samples were not learned within {self._timeout_s:g} s:"
+                f" {learned} learned, {samples}",
+                limit=self._timeout_s,
+            )
+        return False

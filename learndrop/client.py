@@ -1,0 +1,210 @@
+"""The Python client: `Client(url)`, and `AsyncClient(url)` with the same methods awaited.
+
+    with Client("http://127.0.0.1:8000") as client:
+        client.learn(images, labels)
+        client.wait_learned(timeout_s=60)
+        client.predict(images)
+
+What the service says to try later is tried later, as its Retry-After says, within `patience_s`;
+where nobody listens, it is tried for 5 seconds. Samples whose answer was lost on the way are not
+sent again: they may have been taken. (A 503 while Redis is away is tried again; had Redis taken them
+before it went, they are learned twice.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Self
+
+import httpx2
+import orjson
+
+from learndrop.asking import (
+    LOOK_EVERY_S,
+    PATIENCE_S,
+    TIMEOUT,
+    Ask,
+    Goal,
+    Trying,
+    page,
+    with_pictures,
+)
+from learndrop.parcels import Labels, Pictures
+
+
+class Client:
+    """A client that waits for each answer; keeps its connection; use it in a `with` block.
+
+    Every method may raise ServerRefused (with `status` and `problem`) and ServerAway.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        patience_s: float = PATIENCE_S,
+        transport: httpx2.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.patience_s = patience_s
+        self._http = httpx2.Client(base_url=url, timeout=TIMEOUT, transport=transport)
+        self._sleep = sleep
+
+    def learn(self, images: Pictures, labels: Labels) -> list[str]:
+        """Send labelled pictures; their ids. Returns when all are on the service's disk."""
+        answers = [self._ask(ask) for ask in with_pictures("/v1/samples", images, labels)]
+        return [one for answer in answers for one in answer["ids"]]
+
+    def predict(self, images: Pictures) -> list[dict[str, Any]]:
+        """Ask for pictures' labels: a dict each of id, label, probabilities, model_version."""
+        answers = [self._ask(ask) for ask in with_pictures("/v1/predictions", images, None)]
+        return [one for answer in answers for one in answer["predictions"]]
+
+    def state(self) -> dict[str, Any]:
+        """The body of GET /v1/state."""
+        return self._ask(Ask("GET", "/v1/state"))
+
+    def wait_learned(self, timeout_s: float = 60.0) -> dict[str, Any]:
+        """Wait until everything accepted by now is learned or buried; the state then.
+
+        Raises:
+            Unavailable: if it takes longer.
+        """
+        state = self.state()
+        goal = Goal(state, timeout_s)
+        while not goal.reached(state):
+            self._sleep(LOOK_EVERY_S)
+            state = self.state()
+        return state
+
+    def prediction(self, prediction_id: str) -> dict[str, Any]:
+        """An answer that was given earlier."""
+        return self._ask(Ask("GET", f"/v1/predictions/{prediction_id}"))
+
+    def predictions(self, limit: int = 50, cursor: str | None = None) -> dict[str, Any]:
+        """A page of answers, newest first: `predictions` and `next_cursor`."""
+        return self._ask(page(limit, cursor))
+
+    def models(self) -> dict[str, Any]:
+        """The model versions that are kept, the current one and the one that answers."""
+        return self._ask(Ask("GET", "/v1/models"))
+
+    def limits(self) -> dict[str, Any]:
+        """What a request may hold."""
+        return self._ask(Ask("GET", "/v1/limits"))
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._http.close()
+
+    def _ask(self, ask: Ask) -> dict[str, Any]:
+        trying = Trying(ask, self.patience_s, time.monotonic)
+        while True:
+            try:
+                answer = self._http.request(**ask.options())
+            except httpx2.TransportError as exc:
+                self._sleep(trying.after_failure(exc))
+                continue
+            wait_s = trying.after_answer(answer)
+            if wait_s is None:
+                told: dict[str, Any] = orjson.loads(answer.content)
+                return told
+            self._sleep(wait_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class AsyncClient:
+    """`Client` for asyncio: the same methods, awaited; use it in an `async with` block."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        patience_s: float = PATIENCE_S,
+        transport: httpx2.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.patience_s = patience_s
+        self._http = httpx2.AsyncClient(base_url=url, timeout=TIMEOUT, transport=transport)
+        self._sleep = sleep
+
+    async def learn(self, images: Pictures, labels: Labels) -> list[str]:
+        """See Client."""
+        answers = [await self._ask(ask) for ask in with_pictures("/v1/samples", images, labels)]
+        return [one for answer in answers for one in answer["ids"]]
+
+    async def predict(self, images: Pictures) -> list[dict[str, Any]]:
+        """See Client."""
+        answers = [await self._ask(ask) for ask in with_pictures("/v1/predictions", images, None)]
+        return [one for answer in answers for one in answer["predictions"]]
+
+    async def state(self) -> dict[str, Any]:
+        """See Client."""
+        return await self._ask(Ask("GET", "/v1/state"))
+
+    async def wait_learned(self, timeout_s: float = 60.0) -> dict[str, Any]:
+        """See Client."""
+        state = await self.state()
+        goal = Goal(state, timeout_s)
+        while not goal.reached(state):
+            await self._sleep(LOOK_EVERY_S)
+            state = await self.state()
+        return state
+
+    async def prediction(self, prediction_id: str) -> dict[str, Any]:
+        """See Client."""
+        return await self._ask(Ask("GET", f"/v1/predictions/{prediction_id}"))
+
+    async def predictions(self, limit: int = 50, cursor: str | None = None) -> dict[str, Any]:
+        """See Client."""
+        return await self._ask(page(limit, cursor))
+
+    async def models(self) -> dict[str, Any]:
+        """See Client."""
+        return await self._ask(Ask("GET", "/v1/models"))
+
+    async def limits(self) -> dict[str, Any]:
+        """See Client."""
+        return await self._ask(Ask("GET", "/v1/limits"))
+
+    async def close(self) -> None:
+        """See Client."""
+        await self._http.aclose()
+
+    async def _ask(self, ask: Ask) -> dict[str, Any]:
+        trying = Trying(ask, self.patience_s, time.monotonic)
+        while True:
+            try:
+                answer = await self._http.request(**ask.options())
+            except httpx2.TransportError as exc:
+                await self._sleep(trying.after_failure(exc))
+                continue
+            wait_s = trying.after_answer(answer)
+            if wait_s is None:
+                told: dict[str, Any] = orjson.loads(answer.content)
+                return told
+            await self._sleep(wait_s)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()

@@ -1,0 +1,109 @@
+"""How a client packs pictures into a request body: pixels as .npz, files as multipart."""
+
+from __future__ import annotations
+
+import io
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learndrop.errors import BadInput
+
+Picture = bytes | Path | NDArray[np.uint8]
+"""An encoded picture, the path of one, or its pixels: uint8 [H, W, 3] or grey [H, W]."""
+Pictures = Sequence[Picture] | NDArray[np.uint8]
+Labels = Sequence[str | int] | NDArray[Any]
+
+MOST_IMAGES = 256
+MOST_BYTES = 16 * 1024 * 1024
+"""A request stays under both, so that a service with default limits takes it."""
+
+
+def parcels(
+    images: Pictures, labels: Labels | None, most_images: int = MOST_IMAGES
+) -> Iterator[tuple[str, bytes]]:
+    """Pack everything into requests: content type and body of each, in order.
+
+    Raises:
+        BadInput: no images, counts that differ, or something that is no picture.
+    """
+    if len(images) == 0:
+        raise BadInput("there are no images", item="images", value=0)
+    if labels is not None and len(labels) != len(images):
+        raise BadInput(
+            f"{len(images)} images and {len(labels)} labels", item="labels", value=len(labels)
+        )
+    names = None if labels is None else [_as_text(label) for label in labels]
+    read: list[bytes | NDArray[np.uint8]] = []
+    start = size = 0
+    for index, picture in enumerate(images):
+        one = _read(picture)
+        count = one.nbytes if isinstance(one, np.ndarray) else len(one)
+        alike = not read or _alike(read[-1], one)
+        if read and (len(read) == most_images or size + count > MOST_BYTES or not alike):
+            yield _packed(read, names and names[start:index])
+            read, start, size = [], index, 0
+        read.append(one)
+        size += count
+    yield _packed(read, names and names[start:])
+
+
+def _read(picture: object) -> bytes | NDArray[np.uint8]:
+    if isinstance(picture, np.ndarray):
+        if picture.dtype != np.uint8 or picture.ndim not in (2, 3):
+            raise BadInput(
+                f"pixels of {picture.dtype} {list(picture.shape)}, expected uint8 [H, W, 3] or"
+                " [H, W]; one picture must come in a list",
+                item="images",
+            )
+        return picture
+    if isinstance(picture, Path):
+        return picture.read_bytes()
+    if isinstance(picture, bytes | bytearray | memoryview):
+        return bytes(picture)
+    raise BadInput(f"a {type(picture).__name__} is no picture", item="images")
+
+
+def _alike(one: bytes | NDArray[np.uint8], other: bytes | NDArray[np.uint8]) -> bool:
+    """Whether two pictures can travel in one body."""
+    shapes = [p.shape if isinstance(p, np.ndarray) else None for p in (one, other)]
+    return shapes[0] == shapes[1]
+
+
+def _as_text(label: object) -> str:
+    if isinstance(label, str):
+        return label
+    if isinstance(label, int | np.integer) and not isinstance(label, bool):
+        return str(int(label))
+    raise BadInput(f"a label is a name or a whole number, not {label!r}", item="labels")
+
+
+def _packed(read: list[bytes | NDArray[np.uint8]], labels: list[str] | None) -> tuple[str, bytes]:
+    if isinstance(read[0], np.ndarray):
+        return "application/x-npz", _npz(np.stack(read), labels)
+    return _form([one for one in read if isinstance(one, bytes)], labels)
+
+
+def _npz(images: NDArray[np.uint8], labels: list[str] | None) -> bytes:
+    arrays: dict[str, NDArray[Any]] = {"images": images}
+    if labels is not None:
+        arrays["labels"] = np.array(labels, dtype=np.str_)
+    out = io.BytesIO()
+    np.savez(out, allow_pickle=False, **arrays)
+    return out.getvalue()
+
+
+def _form(images: list[bytes], labels: list[str] | None) -> tuple[str, bytes]:
+    boundary = uuid.uuid4().hex.encode()
+    head = b"--" + boundary + b'\r\nContent-Disposition: form-data; name="'
+    parts = []
+    for index, image in enumerate(images):
+        parts += [head, b'images"; filename="%d"\r\n\r\n' % index, image, b"\r\n"]
+    for label in labels or ():
+        parts += [head, b'labels"\r\n\r\n', label.encode(), b"\r\n"]
+    body = b"".join([*parts, b"--", boundary, b"--\r\n"])
+    return f"multipart/form-data; boundary={boundary.decode()}", body
