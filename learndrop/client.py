@@ -7,8 +7,8 @@
 
 What the service says to try later is tried later, as its Retry-After says, within `patience_s`;
 where nobody listens, it is tried for 5 seconds. Samples whose answer was lost on the way are not
-sent again: they may have been taken. (A 503 while Redis is away is tried again; had Redis taken them
-before it went, they are learned twice.)
+sent again: they may have been taken. (A 503 while Redis is away is tried again; had Redis taken
+them before it went, they are learned twice.)
 """
 
 from __future__ import annotations
