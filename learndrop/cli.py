@@ -249,7 +249,7 @@ def assignment(text: str) -> tuple[str, Any]:
 
 def image_size(client: Client) -> int:
     """The side of the images that the service learns from."""
-    return int((client.state().get("network") or {}).get("image_size") or 32)
+    return int(client.limits()["image_size"])
 
 
 def read(path: Path) -> bytes:

@@ -31,6 +31,23 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], styles: Any = N
     Console().print(shown)
 
 
+def settings_table(rows: Sequence[Mapping[str, object]]) -> str:
+    """The defaults of all settings as a Markdown table, as the README shows it.
+
+    >>> row = {"variable": "A", "default": [1, 2], "meaning": "Some numbers."}
+    >>> print(settings_table([row]))
+    | variable | default | meaning |
+    |---|---|---|
+    | `A` | `[1, 2]` | Some numbers. |
+    """
+    lines = ["| variable | default | meaning |", "|---|---|---|"]
+    for row in rows:
+        default = row["default"]
+        told = f"`{default}`" if default != "" else "empty"
+        lines.append(f"| `{row['variable']}` | {told} | {row['meaning']} |")
+    return "\n".join(lines)
+
+
 def render(state: Mapping[str, Any]) -> None:
     """Print the body of GET /v1/state."""
     for line in summary(state):

@@ -37,6 +37,8 @@ SETTINGS: dict[str, Any] = {
     "log_format": "text",
 }
 PIPED_WIDTH = 110
+PATIENCE_S = 2.0
+"""An answer that is not there by then counts as not given."""
 
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
@@ -148,9 +150,13 @@ def play(stack: LocalStack, stream: Stream, record: Record, console: Console) ->
             )
 
     title = f"learndrop demo: {record.data_name}, {record.network}, {stack.service.url}"
-    with Client(stack.service.url) as client, view_for(console, title) as view:
+    with (
+        Client(stack.service.url) as sending,
+        Client(stack.service.url, patience_s=PATIENCE_S) as asking,
+        view_for(console, title) as view,
+    ):
         try:
-            Player(client, stream, record, view, alive=alive).play()
+            Player(sending, asking, stream, record, view, alive=alive).play()
         except KeyboardInterrupt:
             return True
     return False
@@ -158,8 +164,9 @@ def play(stack: LocalStack, stream: Stream, record: Record, console: Console) ->
 
 def leave(record: Record, stream: Stream, stack: LocalStack, out: Path, console: Console) -> None:
     """Table, plot, record and curl lines, printed and written."""
-    from deploy.demo import report
     from PIL import Image
+
+    from deploy.demo import report
 
     console.print(report.table(record))
     with (out / "table.txt").open("w") as file:

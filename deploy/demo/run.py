@@ -43,7 +43,8 @@ class Player:
 
     def __init__(
         self,
-        service: Service,
+        sending: Service,
+        asking: Service,
         stream: Stream,
         record: Record,
         view: View,
@@ -51,7 +52,8 @@ class Player:
         alive: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._service, self._stream, self._record, self._view = service, stream, record, view
+        self._sending, self._asking = sending, asking
+        self._stream, self._record, self._view = stream, record, view
         self._alive, self._clock = alive, clock
         self._began = clock()
         self._sent = 0
@@ -101,7 +103,7 @@ class Player:
         if count <= 0 or room < count:
             return
         images, labels = self._stream.samples(phase, count)
-        self._service.learn(images, labels)
+        self._sending.learn(images, labels)
         self._sent += count
 
     def _turn(self) -> None:
@@ -120,7 +122,7 @@ class Player:
             self._view.update(self._record)
 
     def _look(self) -> None:
-        state = self._service.state()
+        state = self._asking.state()
         self._take_events(state)
         units = (state.get("drop") or {}).get("units") or ()
         self._record.unit_names = [str(unit["name"]) for unit in units] or self._record.unit_names
@@ -150,14 +152,15 @@ class Player:
 
     def _ask(self) -> None:
         samples = self._learned
+        if self._record.readings[-1].version is None:
+            return  # nothing is published yet, so there is nothing to answer with
         index = self._record.phase_of(samples)
         images, labels = self._stream.questions(self._record.phases[index], ASK)
         try:
-            answers = self._service.predict(images)
+            answers = self._asking.predict(images)
         except (ServerRefused, Unavailable) as exc:
-            if self._record.answers:  # before the first version there is nothing to answer with
-                self._record.failed_answers += 1
-                self._record.last_failure = str(exc)
+            self._record.failed_answers += 1
+            self._record.last_failure = str(exc)
             return
         right = sum(a["label"] == label for a, label in zip(answers, labels, strict=True))
         self._record.answers.append(Answer(index, samples, len(labels), right))
