@@ -255,6 +255,14 @@ def test_every_metric_in_dashboard_and_rules_is_exported() -> None:
     assert len(used) > 20
 
 
+def test_every_query_of_the_dashboard_is_one_that_prometheus_reads(tmp_path: Path) -> None:
+    plain = [q.replace("$__rate_interval", "20s").replace("$__interval", "15s") for q in queries()]
+    rules = [{"record": f"query:{number}", "expr": expr} for number, expr in enumerate(plain)]
+    assert not [q for q in plain if "$" in q]
+    (tmp_path / "queries.yml").write_text(json.dumps({"groups": [{"name": "q", "rules": rules}]}))
+    promtool("check", "rules", str(tmp_path / "queries.yml"))
+
+
 def test_the_state_timeline_knows_every_state_of_a_unit() -> None:
     from worker.metrics import STATES
 

@@ -46,10 +46,6 @@ PARTS = {
 }
 
 
-def events(kind: str) -> str:
-    return f'sum(learndrop_events_total{{type="{kind}"}})'
-
-
 def now() -> list[Json]:
     """The first line: is it well, is it learning, what does it save?"""
     return [
@@ -106,7 +102,7 @@ def now() -> list[Json]:
             "Drifts",
             "Drifts noticed since the worker started (learndrop_events_total, type drift).",
             "short",
-            events("drift"),
+            'sum(learndrop_events_total{type="drift"})',
             decimals=0,
         ),
         stat(
@@ -316,10 +312,10 @@ def dashboard() -> Json:
         "links": [],
         "annotations": {
             "list": [
-                mark("drift", events("drift"), RED),
-                mark("drop", events("drop"), GREEN),
-                mark("reset", events("reset"), ORANGE),
-                mark("publish", events("publish"), GREY, shown=False),
+                mark("drift", RED),
+                mark("drop", GREEN),
+                mark("reset", ORANGE),
+                mark("publish", GREY, shown=False),
             ]
         },
         "panels": laid_out([*now(), *learning(), *flow(), *cost(), *answers()]),

@@ -186,20 +186,21 @@ def laid_out(panels: list[Json]) -> list[Json]:
     return placed
 
 
-def mark(name: str, expr: str, colour: str, *, shown: bool = True) -> Json:
-    """An annotation wherever `expr` grew since the step before."""
+def mark(kind: str, colour: str, *, shown: bool = True) -> Json:
+    """An annotation wherever the number of such events grew since the step before."""
+    counted = f'learndrop_events_total{{type="{kind}"}}'
     return {
-        "name": name,
+        "name": kind,
         "datasource": DATASOURCE,
         "enable": shown,
         "hide": False,
         "iconColor": colour,
         "target": {
             # Not increase(): between two windows it overlooks what falls between two scrapes.
-            "expr": f"{expr} - {expr} offset $__interval > 0",
+            "expr": f"sum({counted}) - sum({counted} offset $__interval) > 0",
             "interval": "15s",
             "refId": "Anno",
         },
-        "titleFormat": name,
+        "titleFormat": kind,
         "textFormat": "",
     }
