@@ -8,6 +8,7 @@ parameter names of the original network.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -260,8 +261,8 @@ def _traced(model: nn.Module, whole: set[str]) -> _Traced:
         return tracer.trace(model), tracer.owner
     # Tracing runs the network's own forward with stand-ins, which may fail in any way.
     except Exception as exc:
-        inside = [path for path in list(tracer.owner.values())[-1:] if path]
-        where = f"after {inside[0]}" if inside else "at its start"
+        last = list(tracer.owner.items())[-1:]
+        where = "".join(f"after {path or node}" for node, path in last) or "at its start"
         raise BadNetwork(
             f"{type(model).__name__} cannot be traced {where}: {str(exc).splitlines()[0]}"
         ) from exc
@@ -277,9 +278,10 @@ def _differing(a: _Traced, b: _Traced) -> set[str]:
     return {first[0]} if first else {max(mine, theirs, key=len)[-1][-1]}
 
 
-def _step(node: fx.Node) -> tuple[str, str, str, str]:
-    target = CONSTANT if str(node.target).startswith(CONSTANT) else str(node.target)
-    return node.op, target, repr(node.args), repr(node.kwargs)
+def _step(node: fx.Node) -> tuple[str, str]:
+    # Each tracing numbers its constants anew.
+    told = f"{node.target} {node.args} {node.kwargs}"
+    return node.op, re.sub(rf"{CONSTANT}\d+", CONSTANT, told)
 
 
 @contextmanager
