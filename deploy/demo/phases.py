@@ -181,7 +181,7 @@ def rows(record: Record) -> list[Row]:
         table.append(
             Row(
                 title=phase.change or phase.title,
-                samples=mine[-1].samples - record.starts[index],
+                samples=_end(record, index) - record.starts[index],
                 accuracy=mine[-1].accuracy,
                 deepest=max(r.depth for r in mine),
                 depth=mine[-1].depth,
@@ -256,6 +256,12 @@ def failures(record: Record) -> list[str]:
     if not record.answers:
         told.append("no prediction was answered")
     return told
+
+
+def _end(record: Record, index: int) -> int:
+    """Samples learned when a phase was over, or by now."""
+    last = record.readings[-1].samples
+    return min(last, record.starts[index + 1]) if index + 1 < len(record.starts) else last
 
 
 def _last(record: Record, index: int) -> float | None:
