@@ -29,6 +29,7 @@ class Prediction(BaseModel):
     label: str = Field(description="The most probable label.")
     probabilities: dict[str, float] = Field(description="The most probable first.")
     model_version: int
+    time: float = Field(description="When it was given, unix time.")
 
 
 class Predictions(BaseModel):
@@ -39,17 +40,10 @@ class Predictions(BaseModel):
     stored: bool = Field(description="False while Redis is away: the answers hold, ids are null.")
 
 
-class KeptPrediction(Prediction):
-    """An answer that was given earlier."""
-
-    id: str
-    time: float = Field(description="When it was given, unix time.")
-
-
 class PredictionPage(BaseModel):
     """Answers, newest first."""
 
-    predictions: list[KeptPrediction]
+    predictions: list[Prediction]
     next_cursor: str | None = Field(description="For the next page; null at the end.")
 
 

@@ -15,7 +15,7 @@ from service.content import picture_body
 from service.dependencies import InRooms, Rooms
 from service.json_answers import as_json
 from service.problems import documented
-from service.schemas import KeptPrediction, PredictionPage, Predictions
+from service.schemas import Prediction, PredictionPage, Predictions
 from service.serving import Probabilities, Served
 
 router = APIRouter(prefix="/v1", tags=["predict"])
@@ -64,9 +64,9 @@ async def predict(request: Request, wired: InRooms, top: Top = 100) -> Response:
     summary="An answer that was given earlier",
     responses=documented("not-kept", "stream-away"),
 )
-async def kept_prediction(prediction_id: str, wired: InRooms) -> KeptPrediction:
+async def kept_prediction(prediction_id: str, wired: InRooms) -> Prediction:
     """The newest `predictions_kept` (see /v1/limits) are kept."""
-    return KeptPrediction.model_validate(await wired.answers.get(prediction_id))
+    return Prediction.model_validate(await wired.answers.get(prediction_id))
 
 
 @router.get(
@@ -80,7 +80,7 @@ async def kept_predictions(
 ) -> PredictionPage:
     """Page by page: hand `next_cursor` back until it is null; new answers do not shift pages."""
     answers, next_cursor = await wired.answers.page(cursor, limit)
-    kept = [KeptPrediction.model_validate(answer) for answer in answers]
+    kept = [Prediction.model_validate(answer) for answer in answers]
     return PredictionPage(predictions=kept, next_cursor=next_cursor)
 
 
