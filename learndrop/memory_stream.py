@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from learndrop.messages import Sample
 from learndrop.settings import Settings, load_settings
-from learndrop.stream import MARK, START, Counts, Entry, Reason, fields_of, full, size_of
+from learndrop.stream import MARK, START, Counts, Entry, Reason, account, fields_of, full, size_of
 
 
 class MemoryStream:
@@ -67,7 +67,7 @@ class MemoryStream:
     def account(self) -> Counts:
         """The account, for whoever may not await."""
         with self.changed:
-            return Counts(self.accepted, self.learned, self.buried, len(self.entries))
+            return account(self.accepted, self.learned, self.buried, len(self.entries))
 
     async def counts(self) -> Counts:
         """See Publisher."""

@@ -54,7 +54,7 @@ class Counts:
     """The account of the stream, read at one moment.
 
     Attributes:
-        accepted: samples the stream was given, ever.
+        accepted: samples the stream was given, ever; those written by hand too.
         learned: those that are in a checkpoint.
         buried: those that were put aside with a reason.
         pending: those that lie in the stream, learned since the last checkpoint or not at all.
@@ -245,4 +245,13 @@ class RedisPublisher:
 def counts_from(answer: Sequence[Any]) -> Counts:
     """Read the answers to HMGET of COUNTED and XLEN."""
     accepted, learned, buried = (int(n or 0) for n in answer[0])
-    return Counts(accepted, learned, buried, int(answer[1]))
+    return account(accepted, learned, buried, int(answer[1]))
+
+
+def account(accepted: int, learned: int, buried: int, pending: int) -> Counts:
+    """The account, with entries that were written by hand and that no worker has seen yet.
+
+    They lie in the stream, so they are accepted; only that the counter learns of them at their
+    first claim. Nothing else can make the right side the larger one.
+    """
+    return Counts(max(accepted, learned + buried + pending), learned, buried, pending)

@@ -65,6 +65,15 @@ class Processes:
         number = self._started.index(process)
         return (self._folder / f"process-{number}.log").read_text()
 
+    async def works_until(
+        self,
+        process: subprocess.Popen[bytes],
+        condition: Callable[[], bool | Awaitable[bool]],
+    ) -> None:
+        """Wait for the condition; fail with its last words when the process ends before."""
+        await wait_until(condition, or_else=lambda: process.poll() is not None)
+        assert process.poll() is None, self.said(process)[-3000:]
+
     def end(self) -> None:
         """Kill whatever still runs."""
         for process in self._started:

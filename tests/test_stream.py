@@ -431,6 +431,7 @@ async def test_a_suspect_that_lives_through_it_is_cleared(place: Place) -> None:
 async def test_an_entry_written_by_hand_is_in_the_account(place: Place) -> None:
     await place.publish(1)
     by_hand = [place.write_by_hand(BY_HAND) for _ in range(3)]
+    assert await place.adds_up() == Counts(4, 0, 0, 4)  # before any worker has seen them
     consumer = place.consumer()
     entries = consumer.claim(10, 0)
     assert ids(entries)[1:] == by_hand
