@@ -31,6 +31,7 @@ from learndrop.files import rename_folder, sync_folder, write_new
 from learndrop.learner import Learner, Life, Probation, Recovery
 from learndrop.precision import Choice
 from learndrop.settings import Settings
+from learndrop.spec import NetworkSpec
 
 FORMAT = 1
 SAME = ("network", "image_size", "pixel_mean", "pixel_std", "fit")  # or the weights mean nothing
@@ -156,6 +157,7 @@ def _values(learner: Learner) -> dict[str, Any]:
         "life": asdict(learner.life),
         "probation": asdict(learner.probation) if learner.probation else None,
         "recovery": asdict(learner.recovery) if learner.recovery else None,
+        "drift_error": learner.drift_error,
         "returned": sorted(learner.returned),
         "unit_scores": {str(u): s for u, s in learner.unit_scores.items()},
         "recent_labels": list(learner.recent_labels),
@@ -180,12 +182,13 @@ def _restore(settings: Settings, values: dict[str, Any], tensors: dict[str, Tens
     # the classes as they had grown; first weights are not needed, all come from the checkpoint
     known = settings.model_copy(update={"classes": tuple(values["classes"]), "weights": ""})
     learner = Learner(known, precision=Choice.from_json(values["precision"]))
-    learner.settings = settings
+    learner.settings, learner.spec = settings, NetworkSpec.from_settings(settings)
     learner.chain.load_state_dict(parts["weights"])
     learner.trainer.load_momentum(parts.get("momentum", {}), values["cut"])
     learner.life = Life(**values["life"])
     learner.probation = Probation(**values["probation"]) if values["probation"] else None
     learner.recovery = Recovery(**values["recovery"]) if values["recovery"] else None
+    learner.drift_error = values["drift_error"]
     learner.returned = set(values["returned"])
     learner.unit_scores = {int(u): s for u, s in values["unit_scores"].items()}
     learner.recent_labels.extend(values["recent_labels"])

@@ -24,7 +24,12 @@ def prefix(learned: Sequence[bool], keep: int) -> int:
 
 
 def best_cut(
-    ceiling: int, depth: int, *, seconds: Sequence[float], row_bytes: Sequence[int], budget: int,
+    ceiling: int,
+    depth: int,
+    *,
+    seconds: Sequence[float],
+    row_bytes: Sequence[int],
+    budget: int,
     batch: int,
 ) -> int:
     """The cut in (depth, ceiling] that saves most seconds a step and whose maps fit.
@@ -56,12 +61,10 @@ class UnitRecord:
     """What the rule remembers of one unit.
 
     Attributes:
-        peak: highest motion since the start or the last return.
-        low: windows in a row with low scores.
+        low: windows in a row with a low score.
         why: one sentence for people.
     """
 
-    peak: float = 0.0
     low: int = 0
     why: str = "no window read yet"
 
@@ -70,19 +73,20 @@ class UnitRecord:
 class DropRule:
     """Prefix rule with warm-up and hysteresis.
 
-    A unit is learned when its motion has stayed under `motion_low` of its peak for
-    `settled_windows` readings in a row; a reading above 1.25 of that bound clears the count.
+    A unit is learned when its persistence (see scores.py) has stayed at most `low` for
+    `settled_windows` readings in a row; a reading above 1.25 x `low` clears the count, one between
+    leaves it as it is.
 
     Args:
         units: number of units.
-        motion_low: share of the peak, 0 to 1.
+        low: bound of the score.
         settled_windows: readings in a row.
-        warmup_windows: readings after a start or a return that only set the peak.
+        warmup_windows: readings after a start or a return that do not count.
         keep_units: last units that are never dropped.
     """
 
     units: int
-    motion_low: float
+    low: float
     settled_windows: int
     warmup_windows: int
     keep_units: int
@@ -93,14 +97,12 @@ class DropRule:
         if not self.records:
             self.records = [UnitRecord() for _ in range(self.units)]
 
-    def read(self, motions: Mapping[int, float]) -> int:
-        """Take one window's motions of the units in training; return how deep one may cut."""
+    def read(self, scores: Mapping[int, float | None]) -> int:
+        """Take one window's scores of the units in training; return how deep one may cut."""
         self.windows += 1
-        for unit, motion in motions.items():
-            self._judge(self.records[unit], motion)
-        if self.windows <= self.warmup_windows:
-            return 0
-        return self.ceiling(min(motions, default=self.units))
+        for unit, score in scores.items():
+            self._judge(self.records[unit], score)
+        return self.ceiling(min(scores, default=self.units))
 
     def ceiling(self, depth: int) -> int:
         """How deep one may cut, given that `depth` units have left training already."""
@@ -110,32 +112,27 @@ class DropRule:
         ]
         return prefix(learned, self.keep_units)
 
-    def _judge(self, record: UnitRecord, motion: float) -> None:
-        record.peak = max(record.peak, motion)
-        bound = self.motion_low * record.peak
-        if self.windows <= self.warmup_windows:
+    def _judge(self, record: UnitRecord, score: float | None) -> None:
+        if score is None or self.windows <= self.warmup_windows:
             record.low = 0
-            record.why = f"warming up: window {self.windows} of {self.warmup_windows}"
-        elif motion <= bound:
+            record.why = f"warming up: window {self.windows}"
+        elif score <= self.low:
             record.low += 1
             record.why = (
-                f"motion {motion:.3g} is at most {bound:.3g} ({self.motion_low:.2f} of its peak),"
+                f"persistence {score:.2f} is at most {self.low:.2f},"
                 f" {record.low} of {self.settled_windows} windows in a row"
             )
-        elif motion > 1.25 * bound:
+        elif score > 1.25 * self.low:
             record.low = 0
-            record.why = (
-                f"still learning: motion {motion:.3g} is above {bound:.3g}"
-                f" ({self.motion_low:.2f} of its peak)"
-            )
+            record.why = f"still learning: persistence {score:.2f} is above {self.low:.2f}"
         else:
-            record.why = f"motion {motion:.3g} is near its bound {bound:.3g}: count stays"
+            record.why = f"persistence {score:.2f} is near its bound {self.low:.2f}: count stays"
 
     def start_over(self, depth: int) -> None:
         """Units from `depth` on must earn it anew; those before keep what they have."""
         self.windows = 0
         for record in self.records[depth:]:
-            record.peak, record.low, record.why = 0.0, 0, "returned to training: must settle anew"
+            record.low, record.why = 0, "returned to training: must settle anew"
 
     def to_json(self) -> dict[str, Any]:
         """What the rule remembers, for a checkpoint."""

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from learndrop import networks, units
-from learndrop.dropping import DropRule, best_cut
 from learndrop.drift import DriftDetector
+from learndrop.dropping import DropRule, best_cut
 from learndrop.errors import NotLearnedYet
 from learndrop.events import Event, EventType
 from learndrop.features import FeatureStore
@@ -141,11 +141,11 @@ class Learner:
         self.ledger = Ledger(chain)
         self.progress = Progress(settings.accuracy_window)
         self.detector = DriftDetector(settings.drift_delta, settings.drift_cooldown)
-        self.monitor = ActivationMonitor(len(chain.units) + 1)
+        self.monitor = ActivationMonitor(len(chain.units))
         self.scorer = MotionScorer()
         self.rule = DropRule(
             len(chain.units),
-            settings.motion_low,
+            settings.persistence_low,
             settings.settled_windows,
             settings.warmup_windows,
             settings.keep_units,
@@ -166,6 +166,7 @@ class Learner:
         self.recent_labels: deque[int] = deque(maxlen=RECENT_LABELS)
         self.long_run = np.zeros(max(2, len(self.classes)))
         self.recent_events: deque[Event] = deque(maxlen=settings.events_kept)
+        self.drift_error = 0.0
         self._new_events: list[Event] = []
         self._publish = False
         self.scorer.start(self.trainer.trained)
@@ -193,7 +194,7 @@ class Learner:
             x = self.floats(images)
             _, logits, outputs = self.trainer.test(x, watch=True)
             right = (logits.argmax(1).cpu().numpy() == targets).tolist()
-            self.monitor.update([x, *outputs])
+            self.monitor.update([x, *outputs[:-1]])  # the logits grow with the labels
         self.ledger.test(len(samples))
         self.progress.add(right)
         self.replay.add(images, targets, ids)
@@ -205,9 +206,7 @@ class Learner:
         if train and self.life.steps % self.settings.window == 0:
             self._read_window()
         spent = {part: s - before[part] for part, s in self.life.seconds.items()}
-        return Report(
-            len(samples), sum(right), loss, list(self._new_events), self._publish, spent
-        )
+        return Report(len(samples), sum(right), loss, list(self._new_events), self._publish, spent)
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities [N, classes] for images [N, size, size, 3], by the full network.
@@ -272,9 +271,12 @@ class Learner:
         stored, hit = self.features.get(ids)
         if hit.all():
             return stored
+        # a miss is made from the raw pixels: at most a quarter of the replays, see above
         made = self.trainer.prefix(self.floats(self.replay.images[places[~hit]]))
         self.ledger.build(0, cut, int((~hit).sum()))
         self.features.put(ids[~hit], made)
+        if not hit.any():
+            return made
         maps = made.new_empty((len(ids), *made.shape[1:]))
         maps[torch.from_numpy(hit)] = stored.to(made.dtype)
         maps[torch.from_numpy(~hit)] = made
@@ -295,7 +297,7 @@ class Learner:
     def _read_window(self) -> None:
         scores = self.scorer.read()
         self.unit_scores.update(scores)
-        ceiling = self.rule.read({u: s["motion"] for u, s in scores.items()})
+        ceiling = self.rule.read({u: s.get("persistence") for u, s in scores.items()})
         if self.probation is not None:
             self._end_probation(self.probation)
         elif self.settings.drop and self.recovery is None:
@@ -320,7 +322,7 @@ class Learner:
             self.progress.samples,
         )
         self.trainer.move_cut(cut)
-        self.features.clear()
+        self._open_store()
         names = ", ".join(u.name for u in self.chain.units[self.probation.back_to : cut])
         self._tell("freeze", f"{names} settled: on probation for one window")
 
@@ -332,6 +334,7 @@ class Learner:
         told = f"error {error:.3f} against {trial.error:.3f} before, {slack:.3f} allowed"
         if error > trial.error + slack:
             self.trainer.move_cut(trial.back_to)
+            self._open_store()
             self.rule.start_over(trial.back_to)
             self._tell("return", f"frozen too early: {told}")
             return
@@ -340,13 +343,21 @@ class Learner:
     def drop_to(self, cut: int, cause: str) -> None:
         """Take the first `cut` units out of training, physically."""
         self.trainer.move_cut(cut)
-        self.features.open(
-            cut, self.trainer.prefix_hash(), self.chain.units[cut - 1].out_shape, str(self.device)
-        )
+        self._open_store()
         self.returned -= set(range(cut))
         self.life.drops += 1
         self._publish = True
         self._tell("drop", cause)
+
+    def _open_store(self) -> None:
+        """Store maps of the present cut; those already stored stay if the prefix is the same."""
+        cut = self.trainer.cut
+        if cut == 0:
+            self.features.clear()
+            return
+        key = (cut, self.trainer.prefix_hash())
+        if self.features.key != key:
+            self.features.open(*key, self.chain.units[cut - 1].out_shape, str(self.device))
 
     def _row_bytes(self) -> list[int]:
         """bytes of one stored map, by cut (bfloat16: half of float32)."""
@@ -355,43 +366,53 @@ class Learner:
     # -- drift ------------------------------------------------------------------------------
 
     def _notice(self, right: Sequence[bool]) -> None:
+        if self.monitor.on_trial:
+            if self.monitor.trial_is_over:
+                self._take_in_drift()
+            return
         for verdict in right:
             self.detector.update(not verdict)
             if self.detector.drift_detected:
-                self._take_in_drift()
+                self._raise_alarm()
                 return
 
-    def _take_in_drift(self) -> None:
-        onset, strengths = self.monitor.onset()
-        depth = self.trainer.cut
-        before, after, width = self.detector.before, self.detector.after, self.detector.width
+    def _raise_alarm(self) -> None:
+        before, after = self.detector.before, self.detector.after
         self.life.drifts += 1
+        self.drift_error = before
+        self.replay.new_world(since=self.progress.samples - self.detector.width)
         self._tell(
             "drift",
-            f"error rose from {before:.3f} to {after:.3f}; "
-            + (
-                "no unit's output shifted: the labels changed"
-                if onset is None
-                else f"outputs shift from {self._place_name(onset)} on"
-            ),
-            onset=onset,
-            strengths=[round(s, 2) for s in strengths],
+            f"error rose from {before:.3f} to {after:.3f}",
             error_before=before,
             error_after=after,
         )
         self.detector.reset()
-        self.monitor.new_world()
+        self.monitor.start_trial()
+
+    def _take_in_drift(self) -> None:
+        """Some batches after the alarm: where does the change begin, and what comes back?"""
+        onset, strengths = self.monitor.onset()
+        depth = self.trainer.cut
         self.probation = None
         touched = onset is not None and self.settings.drop
         back_to = min(depth, max(0, (onset or 0) - 1)) if touched else depth
-        self.replay.new_world(since=self.progress.samples - width)
         self.recovery = Recovery(
-            1.0 - before, self.progress.samples + self.settings.recovery_samples, back_to
+            1.0 - self.drift_error,
+            self.progress.samples + self.settings.recovery_samples,
+            back_to,
         )
-        kind = "labels: prefix stays dropped" if onset is None else "input: units return"
-        self._bring_back(back_to, kind, statistics=onset is not None)
+        self._bring_back(
+            back_to,
+            "no unit's output shifted, the labels changed: what is dropped stays dropped"
+            if onset is None
+            else f"outputs shift from {self._place_name(onset)} on: what it touches comes back",
+            statistics=onset is not None,
+            onset=onset,
+            strengths=[round(s, 2) for s in strengths],
+        )
 
-    def _bring_back(self, back_to: int, cause: str, *, statistics: bool) -> None:
+    def _bring_back(self, back_to: int, cause: str, *, statistics: bool, **detail: Any) -> None:
         """Return the units from `back_to` on to training, with a fresh optimizer and rate."""
         depth = self.trainer.cut
         self.trainer.move_cut(back_to, fresh=True)
@@ -399,20 +420,13 @@ class Learner:
         self.returned |= set(range(back_to, depth))
         self.life.world_start = self.progress.samples
         self.rule.start_over(back_to)
-        if back_to < depth or (statistics and back_to > 0):
-            self.features.clear()
+        self.scorer.forget()
         if statistics:
             self._adapt_statistics()
-        if back_to > 0:
-            self.features.open(
-                back_to,
-                self.trainer.prefix_hash(),
-                self.chain.units[back_to - 1].out_shape,
-                str(self.device),
-            )
+        self._open_store()
         self.scorer.start(self.trainer.trained)
         self._publish = True
-        self._tell("reset", cause, returned=depth - back_to, statistics=statistics)
+        self._tell("reset", cause, returned=depth - back_to, statistics=statistics, **detail)
 
     def _adapt_statistics(self) -> None:
         """Take BatchNorm's statistics anew from the samples of the new world, if it has enough."""
@@ -480,9 +494,7 @@ class Learner:
         self.life.seconds[part] += self._clock() - start
 
     def _tell(self, type_: EventType, cause: str, **detail: Any) -> None:
-        event = Event(
-            type_, time.time(), self.progress.samples, cause, self.trainer.cut, detail
-        )
+        event = Event(type_, time.time(), self.progress.samples, cause, self.trainer.cut, detail)
         self.recent_events.append(event)
         self._new_events.append(event)
 

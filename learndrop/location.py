@@ -18,20 +18,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 LOOK = 8  # images of a batch that are looked at: 1 % of a step instead of 4 %
+TRIAL = 4  # batches of the new world that a verdict rests on, each looked at twice as hard
 
 
 class ActivationMonitor:
     """Divergence of each unit's output statistics between now and before.
 
     Args:
-        units: number of units watched (position 0 is the network's input).
+        units: number of positions watched (position 0 is the network's input).
         window: batches in one reading.
-        sensitivity: how many times its quiet spread a divergence must exceed its quiet mean.
+        sensitivity: how many quiet spreads a divergence must lie above its quiet mean.
     """
 
     def __init__(self, units: int, window: int = 8, sensitivity: float = 4.0) -> None:
         self.units, self.window, self.sensitivity = units, window, sensitivity
         self.divergence = [0.0] * units
+        self.on_trial = False
         self._quiet: list[deque[float]] = [deque(maxlen=32) for _ in range(units)]
         self._readings: deque[list[NDArray[np.float64]]] = deque(maxlen=6)
         self._sums: list[NDArray[np.float64]] = []
@@ -39,60 +41,63 @@ class ActivationMonitor:
 
     def update(self, outputs: Sequence[Tensor]) -> None:
         """Take the network's input and each unit's output for one batch: [N, C, ...] each."""
-        sums = [_channel_sums(o[:LOOK]) for o in outputs]
+        look = 2 * LOOK if self.on_trial else LOOK
+        sums = [_channel_means(o[:look]) for o in outputs]
         if self._batches == 0:
             self._sums = sums
         else:
             self._sums = [a + b for a, b in zip(self._sums, sums, strict=True)]
         self._batches += 1
-        if self._batches < self.window:
+        if self.on_trial or self._batches < self.window:
             return
+        now = [s / self._batches for s in self._sums]
         self._batches = 0
-        now = [s / self.window for s in self._sums]
         if len(self._readings) >= 2:
             self.divergence = self._compare(now)
             for quiet, value in zip(self._quiet, self.divergence, strict=True):
                 quiet.append(value)
         self._readings.append(now)
 
-    def onset(self) -> tuple[int | None, list[float]]:
-        """Where the change begins.
+    def start_trial(self) -> None:
+        """An alarm was raised: look at the batches that come. What was being read, and the last
+        reading, may hold some of the new world already: they are not the past it differs from."""
+        self.on_trial = True
+        self._batches = 0
+        if len(self._readings) > 2:
+            self._readings.pop()
+            for quiet in self._quiet:
+                if quiet:
+                    quiet.pop()
 
-        Call it when a drift was noticed: the last reading or two are then of the new world.
+    @property
+    def trial_is_over(self) -> bool:
+        """Whether enough of the new world has been seen for a verdict."""
+        return self.on_trial and self._batches >= TRIAL
+
+    def onset(self) -> tuple[int | None, list[float]]:
+        """The verdict of the trial; what comes from now on is the new normal.
 
         Returns:
             the first position whose divergence stands out (None if none does), and for every
-            position how many quiet spreads it stands above its quiet mean.
+            position how many quiet spreads it lies above its quiet mean.
         """
-        now = [s / self._batches for s in self._sums] if self._batches > 1 else None
         strengths = [0.0] * self.units
-        if len(self._readings) < 4:
-            return None, strengths
-        recent = [self.divergence] + ([self._compare(now, skip=1)] if now else [])
-        for unit in range(self.units):
-            quiet = np.array(list(self._quiet[unit])[:-2] or [0.0])
-            spread = float(quiet.std()) + 0.25 * float(quiet.mean()) + 1e-6
-            value = max(r[unit] for r in recent)
-            strengths[unit] = (value - float(quiet.mean())) / spread
-        for unit, strength in enumerate(strengths):
-            if strength > self.sensitivity:
-                return unit, strengths
-        return None, strengths
-
-    def new_world(self) -> None:
-        """What is seen from now on is the new normal; the quiet spread stays known."""
-        for quiet in self._quiet:
-            for _ in range(min(2, len(quiet))):
-                quiet.pop()
-        self._readings.clear()
+        if self._readings and self._batches:
+            self.divergence = self._compare([s / self._batches for s in self._sums])
+            for unit, value in enumerate(self.divergence):
+                quiet = np.array(self._quiet[unit] or [0.05])
+                spread = float(quiet.std()) + 0.25 * float(quiet.mean()) + 1e-6
+                strengths[unit] = (value - float(quiet.mean())) / spread
+        self.on_trial = False
         self._batches = 0
-        self.divergence = [0.0] * self.units
+        self._readings.clear()
+        above = (u for u, strength in enumerate(strengths) if strength > self.sensitivity)
+        return next(above, None), strengths
 
-    def _compare(self, now: list[NDArray[np.float64]], skip: int = 0) -> list[float]:
-        """Divergence of `now` from the mean of the readings but the newest `skip`."""
-        earlier = list(self._readings)[: len(self._readings) - skip]
+    def _compare(self, now: list[NDArray[np.float64]]) -> list[float]:
+        """Divergence of `now` from the mean of the readings."""
         return [
-            _gaussian_divergence(n, np.mean([r[unit] for r in earlier], axis=0))
+            _gaussian_divergence(n, np.mean([r[unit] for r in self._readings], axis=0))
             for unit, n in enumerate(now)
         ]
 
@@ -104,6 +109,7 @@ class ActivationMonitor:
             "readings": [[u.tolist() for u in r] for r in self._readings],
             "sums": [s.tolist() for s in self._sums],
             "batches": self._batches,
+            "on_trial": self.on_trial,
         }
 
     def load_json(self, data: Mapping[str, Any]) -> None:
@@ -113,9 +119,10 @@ class ActivationMonitor:
         self._readings = deque(([np.array(u) for u in r] for r in data["readings"]), maxlen=6)
         self._sums = [np.array(s) for s in data["sums"]]
         self._batches = data["batches"]
+        self.on_trial = data["on_trial"]
 
 
-def _channel_sums(output: Tensor) -> NDArray[np.float64]:
+def _channel_means(output: Tensor) -> NDArray[np.float64]:
     """[2, C]: mean and mean square of each channel, over images and places."""
     x = output.detach().float()
     # square [N, C, S, S] has its channels first; token maps [N, T, C] and vectors [N, C] last

@@ -155,12 +155,12 @@ class Settings(BaseSettings):
     """False trains every unit for ever (the plain control)."""
     window: int = Field(8, ge=4, le=10_000)
     """Steps between two readings of the scores."""
-    warmup_windows: int = Field(2, ge=0)
+    warmup_windows: int = Field(1, ge=0)
     """Windows after a start or a drift in which nothing is dropped."""
     settled_windows: int = Field(2, ge=1, le=100)
     """Windows in a row a unit must score low to count as learned."""
-    motion_low: float = Field(0.6, gt=0, le=1)
-    """A unit moves little when its motion is below this share of its peak since the last drift."""
+    persistence_low: float = Field(0.4, gt=0, le=1)
+    """A unit wanders instead of learning when its persistence (-1 to 1) is at most this."""
     keep_units: int = Field(1, ge=1)
     """Last units that are never dropped."""
     drift_delta: float = Field(0.002, gt=0, lt=1)

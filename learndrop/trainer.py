@@ -32,8 +32,7 @@ class Trainer:
         self, chain: Chain, settings: Settings, device: torch.device, choice: Choice
     ) -> None:
         self.chain, self.settings, self.device, self.choice = chain, settings, device, choice
-        for unit in chain.units:
-            unit.module.to(device=device, memory_format=choice.memory_format)
+        chain.to(device=device, memory_format=choice.memory_format)
         self.cut = 0
         self._momentum: dict[str, Tensor] = {}
         self._build()
@@ -88,7 +87,7 @@ class Trainer:
         value = float(loss.detach())
         if value != value or value in (float("inf"), float("-inf")):
             return value
-        loss.backward()
+        torch.autograd.backward(loss)
         parameters = [p for ps in self.trained.values() for p in ps]
         norm = float(nn.utils.clip_grad_norm_(parameters, self.settings.clip_norm))
         if norm != norm or norm == float("inf"):
@@ -122,9 +121,8 @@ class Trainer:
         """Give the head more outputs; old rows and the rest of the momentum stay."""
         self._keep_momentum()
         self.chain.grow(classes)
-        last = self.chain.units[-1]
-        last.module.to(device=self.device, memory_format=self.choice.memory_format)
-        for name, p in last.module.named_parameters():
+        self.chain.to(device=self.device, memory_format=self.choice.memory_format)
+        for name, p in self.chain.units[-1].module.named_parameters():
             held = self._momentum.get(name)
             if held is not None and held.shape != p.shape:
                 grown = torch.zeros_like(p)
@@ -146,7 +144,7 @@ class Trainer:
         for m in norms:
             m.train()
         with torch.no_grad(), self._autocast():
-            for i, images in enumerate(x.split(part)):
+            for i, images in enumerate(torch.split(x, part)):
                 if len(images) < 2 <= i:
                     continue
                 for m in norms:
@@ -168,7 +166,15 @@ class Trainer:
         for unit in self.chain.units[: self.cut]:
             for name, value in sorted(unit.module.state_dict().items()):
                 digest.update(name.encode())
-                digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+                digest.update(
+                    value.detach()
+                    .cpu()
+                    .contiguous()
+                    .reshape(-1)
+                    .view(torch.uint8)
+                    .numpy()
+                    .tobytes()
+                )
         return digest.hexdigest()
 
     def momentum(self) -> dict[str, Tensor]:

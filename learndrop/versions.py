@@ -32,7 +32,7 @@ def pack(learner: Learner) -> tuple[dict[str, bytes], dict[str, Any]]:
         if tensors:
             parts[unit.name] = save(tensors)
     about = {
-        "network": learner.spec.to_json(),
+        "network": learner.spec.with_classes(learner.classes).to_json(),
         "classes": learner.classes,
         "samples": learner.progress.samples,
         "accuracy": learner.progress.accuracy,

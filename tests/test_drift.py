@@ -10,7 +10,7 @@ from learndrop.drift import DriftDetector
 
 
 def errors(rate: float, n: int, seed: int = 0) -> list[bool]:
-    return (np.random.default_rng(seed).random(n) < rate).tolist()
+    return [bool(e) for e in np.random.default_rng(seed).random(n) < rate]
 
 
 def alarms(detector: DriftDetector, stream: list[bool], reset: bool = True) -> list[int]:
@@ -46,12 +46,12 @@ def test_no_second_alarm_in_the_cool_down() -> None:
 
 def test_says_how_the_error_rose_and_since_when() -> None:
     detector = DriftDetector(0.002, 512)
-    for i, wrong in enumerate(errors(0.2, 3000) + errors(0.7, 3000, 1)):
+    for wrong in errors(0.2, 3000) + errors(0.7, 3000, 1):
         detector.update(wrong)
         if detector.drift_detected:
             break
     assert detector.before < detector.after
-    assert 0 < detector.width < i
+    assert 0 < detector.width < detector.seen
 
 
 def test_goes_on_identically_after_save_and_load() -> None:

@@ -7,9 +7,14 @@ import json
 from learndrop.dropping import DropRule
 
 
-def make_rule(**overrides: float) -> DropRule:
-    values = {"units": 4, "settled_windows": 2, "warmup_windows": 1, "keep_units": 1} | overrides
-    return DropRule(motion_low=0.5, **{k: int(v) for k, v in values.items()})
+def make_rule(warmup_windows: int = 1, keep_units: int = 1) -> DropRule:
+    return DropRule(
+        units=4,
+        low=0.5,
+        settled_windows=2,
+        warmup_windows=warmup_windows,
+        keep_units=keep_units,
+    )
 
 
 def test_nothing_is_learned_in_the_warm_up() -> None:
@@ -56,7 +61,14 @@ def test_after_a_return_it_is_earned_anew() -> None:
     for motion in (1.0, 0.1, 0.1):
         rule.read(dict.fromkeys(range(4), motion))
     rule.start_over(0)
-    assert [rule.read(dict.fromkeys(range(4), m)) for m in (0.2, 0.05, 0.05)] == [0, 0, 3]
+    assert [rule.read(dict.fromkeys(range(4), m)) for m in (0.2, 0.1, 0.1)] == [0, 0, 3]
+
+
+def test_a_unit_without_a_score_yet_is_not_learned() -> None:
+    rule = make_rule()
+    for _ in range(4):
+        depth = rule.read(dict.fromkeys(range(4)))
+    assert depth == 0
 
 
 def test_every_unit_says_why() -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from learndrop.bench.streams import Stream
 from learndrop.bench.strategies import Strategy
+from learndrop.bench.streams import Stream
 from learndrop.learner import Learner
 from learndrop.settings import Settings
 

@@ -51,14 +51,10 @@ def thinned(share: float, name: str | None = None) -> Strategy:
     def trains(learner: Learner, batch: int) -> bool:
         return int((batch + 1) * share) > int(batch * share)
 
-    return Strategy(
-        name or f"full on {share:.0%} of samples", {"drop": False}, trains=trains
-    )
+    return Strategy(name or f"full on {share:.0%} of samples", {"drop": False}, trains=trains)
 
 
-def drift_aware(
-    share: float, after_drift: int = 1024, name: str | None = None
-) -> Strategy:
+def drift_aware(share: float, after_drift: int = 1024, name: str | None = None) -> Strategy:
     """Full fine-tuning on everything after a drift, on a share of the batches later."""
 
     def trains(learner: Learner, batch: int) -> bool:

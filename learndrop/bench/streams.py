@@ -36,9 +36,7 @@ class Stream:
             end = start + self.length
             for i in range(start, end, size):
                 stop = min(i + size, end)
-                yield [
-                    Sample(self.images[j], self.labels[j]) for j in range(i, stop)
-                ]
+                yield [Sample(self.images[j], self.labels[j]) for j in range(i, stop)]
 
 
 def drifting(data: Data, worlds: Sequence[str], length: int, seed: int = 0) -> Stream:

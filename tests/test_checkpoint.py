@@ -1,0 +1,110 @@
+"""Checkpoints: the whole state, resumed bit for bit; a damaged one is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import pytest
+import torch
+from learning import digits, quick_learner, quick_settings
+
+from learndrop import checkpoint
+from learndrop.errors import BadSettings, DamagedFile, UnknownFileFormat
+from learndrop.learner import Learner
+
+
+def saved(folder: Path, batches: int = 4) -> Learner:
+    learner = quick_learner()
+    for batch in list(digits("clean", length=32 * batches).batches(32)):
+        learner.learn(batch)
+    checkpoint.save(learner, folder, "7-0", keep=2)
+    return learner
+
+
+def same(a: Learner, b: Learner) -> bool:
+    ours, theirs = a.chain.state_dict(), b.chain.state_dict()
+    return all(torch.equal(t, theirs[n]) for n, t in ours.items())
+
+
+@pytest.mark.parametrize("stop", [40, 100, 132])  # in training, dropped, after a drift
+def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path: Path, stop: int) -> None:
+    batches = list(digits("clean", "rotated90", length=3840).batches(32))[: stop + 60]
+    whole = quick_learner(replays="1")
+    for batch in batches[:stop]:
+        whole.learn(batch)
+    checkpoint.save(whole, tmp_path, "1-1", keep=2)
+    found = checkpoint.load_latest(tmp_path, quick_settings(replays="1"))
+    assert found is not None
+    resumed, position = found
+    assert position == "1-1"
+    assert resumed.state() | {"seconds": 0} == whole.state() | {"seconds": 0}
+    for batch in batches[stop:]:
+        one, other = whole.learn(batch), resumed.learn(batch)
+        assert (one.correct, one.loss) == (other.correct, other.loss)
+        assert [e.type for e in one.events] == [e.type for e in other.events]
+    assert same(whole, resumed)
+    assert whole.replay.ids.tolist() == resumed.replay.ids.tolist()
+
+
+def test_no_checkpoint_is_no_error(tmp_path: Path) -> None:
+    assert checkpoint.load_latest(tmp_path / "none", quick_settings()) is None
+
+
+def test_only_the_newest_are_kept(tmp_path: Path) -> None:
+    learner = saved(tmp_path)
+    for _ in range(3):
+        checkpoint.save(learner, tmp_path, "8-0", keep=2)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["00000003", "00000004"]
+
+
+@pytest.mark.parametrize("name", ["tensors.safetensors", "state.json"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "gone"])
+def test_a_damaged_one_is_passed_over_for_the_last_good_one(
+    tmp_path: Path, name: str, damage: str
+) -> None:
+    learner = saved(tmp_path)
+    newest = checkpoint.save(learner, tmp_path, "9-0", keep=2)
+    path = newest / name
+    data = bytearray(path.read_bytes())
+    if damage == "flip":
+        data[len(data) // 2] ^= 1
+    elif damage == "cut":
+        data = data[: len(data) // 2]
+    path.unlink()
+    if damage != "gone":
+        path.write_bytes(data)
+    with pytest.raises(DamagedFile, match=name):
+        checkpoint.read_checkpoint(newest)
+    found = checkpoint.load_latest(tmp_path, quick_settings())
+    assert found is not None and found[1] == "7-0"
+
+
+def test_when_none_is_whole_it_is_said_instead_of_starting_anew(tmp_path: Path) -> None:
+    saved(tmp_path)
+    for path in tmp_path.glob("*/state.json"):
+        path.write_bytes(b"{}")
+    with pytest.raises(DamagedFile, match="none of 1"):
+        checkpoint.load_latest(tmp_path, quick_settings())
+
+
+def test_a_newer_format_is_refused_by_name(tmp_path: Path) -> None:
+    saved(tmp_path)
+    path = next(tmp_path.glob("*/state.json"))
+    state = orjson.loads(path.read_bytes().partition(b"\n")[2])
+    path.write_bytes(checkpoint._sealed({**state, "format": 99}))
+    with pytest.raises(UnknownFileFormat, match="format 99"):
+        checkpoint.load_latest(tmp_path, quick_settings())
+
+
+def test_another_network_in_the_settings_is_refused(tmp_path: Path) -> None:
+    saved(tmp_path)
+    with pytest.raises(BadSettings, match="image_size"):
+        checkpoint.load_latest(tmp_path, quick_settings(image_size=32))
+
+
+def test_a_half_written_folder_is_never_read(tmp_path: Path) -> None:
+    saved(tmp_path)
+    (tmp_path / ".00000002.part").mkdir()
+    found = checkpoint.load_latest(tmp_path, quick_settings())
+    assert found is not None and found[1] == "7-0"

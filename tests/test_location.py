@@ -1,0 +1,77 @@
+"""Location: an input change begins early, a change of labels nowhere."""
+
+from __future__ import annotations
+
+import json
+
+import torch
+
+from learndrop.location import ActivationMonitor
+
+
+def batch(scale: float = 1.0, late_shift: float = 0.0) -> list[torch.Tensor]:
+    """An input and two units' outputs that follow from it."""
+    x = scale * torch.randn(32, 3, 8, 8)
+    first = torch.relu(x)
+    return [x, first, first.mean((2, 3)) + late_shift]
+
+
+def watched(quiet: int = 80) -> ActivationMonitor:
+    torch.manual_seed(0)
+    monitor = ActivationMonitor(3)
+    for _ in range(quiet):
+        monitor.update(batch())
+    return monitor
+
+
+def verdict(monitor: ActivationMonitor, **change: float) -> int | None:
+    monitor.start_trial()
+    while not monitor.trial_is_over:
+        monitor.update(batch(**change))
+    return monitor.onset()[0]
+
+
+def test_a_changed_input_is_seen_from_the_input_on() -> None:
+    assert verdict(watched(), scale=3.0) == 0
+
+
+def test_a_change_inside_is_seen_where_it_begins() -> None:
+    assert verdict(watched(), late_shift=2.0) == 2
+
+
+def test_when_only_labels_change_nothing_stands_out() -> None:
+    for _ in range(5):
+        assert verdict(watched()) is None
+
+
+def test_a_trial_without_a_past_gives_no_verdict() -> None:
+    monitor = ActivationMonitor(3)
+    assert verdict(monitor, scale=9.0) is None
+
+
+def test_what_was_being_read_when_the_alarm_came_is_not_the_past() -> None:
+    monitor = watched()
+    for _ in range(5):
+        monitor.update(batch(scale=3.0))  # the new world, before the alarm
+    assert verdict(monitor, scale=3.0) == 0
+
+
+def test_after_the_verdict_the_new_world_is_normal() -> None:
+    monitor = watched()
+    verdict(monitor, scale=3.0)
+    for _ in range(80):
+        monitor.update(batch(scale=3.0))
+    assert verdict(monitor, scale=3.0) is None
+
+
+def test_goes_on_identically_after_save_and_load() -> None:
+    one, other = watched(45), ActivationMonitor(3)
+    other.load_json(json.loads(json.dumps(one.to_json())))
+    outputs = [batch(scale=2.0) for _ in range(4)]
+    found = []
+    for monitor in (one, other):
+        monitor.start_trial()
+        for o in outputs:
+            monitor.update(o)
+        found.append(monitor.onset())
+    assert found[0] == found[1]
