@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -12,7 +13,12 @@ import orjson
 from learndrop.errors import DamagedFile, UnknownFileFormat
 
 FORMAT = 1
-"""Later formats keep the envelope (format, sha256, version) and may change what is in `version`."""
+# Later formats keep this, and may change what is in `version`.
+ENVELOPE = re.compile(
+    rb'\{"format":(?P<format>\d{1,9}),"sha256":"(?P<sha256>[0-9a-f]{64})",'
+    rb'"version":(?P<version>.*)\}\n',
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +51,12 @@ class Manifest:
             "about": self.about,
             "parts": {name: asdict(blob) for name, blob in self.parts.items()},
         }
-        whole = {"format": FORMAT, "sha256": _hash(FORMAT, body), "version": body}
-        return orjson.dumps(whole, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
+        packed = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+        return b'{"format":%d,"sha256":"%s","version":%s}\n' % (
+            FORMAT,
+            _hash(b"%d" % FORMAT, packed),
+            packed,
+        )
 
     @classmethod
     def from_bytes(cls, data: bytes, told: str) -> Self:
@@ -56,22 +66,22 @@ class Manifest:
             DamagedFile: if it is not what was written.
             UnknownFileFormat: if a newer learndrop wrote it.
         """
+        found = ENVELOPE.fullmatch(data)
+        # Hash first: a flipped bit must not look like a newer format.
+        if found is None or _hash(found["format"], found["version"]) != found["sha256"]:
+            raise DamagedFile(f"{told} does not match its checksum")
+        if int(found["format"]) > FORMAT:
+            raise UnknownFileFormat(
+                f"{told} has format {int(found['format'])}, this learndrop reads up to {FORMAT}"
+            )
         try:
-            whole = orjson.loads(data)
-            format_, body = whole["format"], whole["version"]
-            # Hash first: a flipped bit must not look like a newer format.
-            if whole["sha256"] != _hash(format_, body):
-                raise DamagedFile(f"{told} does not match its checksum")
-            if format_ > FORMAT:
-                raise UnknownFileFormat(
-                    f"{told} has format {format_}, this learndrop reads up to {FORMAT}"
-                )
+            body = orjson.loads(found["version"])
             parts = {name: Blob(**blob) for name, blob in body["parts"].items()}
             return cls(body["number"], body["published_s"], body["about"], parts)
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as exc:
             raise DamagedFile(f"{told} is no manifest of a model version: {exc!r}") from exc
 
 
-def _hash(format_: object, body: object) -> str:
-    packed = orjson.dumps([format_, body], option=orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(packed).hexdigest()
+def _hash(format_: bytes, version: bytes) -> bytes:
+    """Of the bytes as they lie in the file, so that nothing depends on how JSON is written."""
+    return hashlib.sha256(format_ + b"\n" + version).hexdigest().encode()
