@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -73,6 +73,12 @@ class _Waiting:
     answer: asyncio.Future[Probabilities]
 
 
+def _fail(group: Iterable[_Waiting], error: Exception) -> None:
+    for waiting in group:
+        if not waiting.answer.done():
+            waiting.answer.set_exception(error)
+
+
 class Serving:
     """Polls the registry, and puts pictures through the network in micro-batches."""
 
@@ -107,10 +113,8 @@ class Serving:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        while self._queue:
-            waiting = self._queue.popleft()
-            if not waiting.answer.done():
-                waiting.answer.set_exception(Busy("the service is stopping"))
+        _fail(self._queue, Busy("the service is stopping"))
+        self._queue.clear()
         for threads in (self._network, self._loader):
             threads.shutdown(cancel_futures=True)
 
@@ -174,11 +178,12 @@ class Serving:
                 continue
             try:
                 answers = await self._pass(group)
+            except asyncio.CancelledError:
+                _fail(group, Busy("the service is stopping"))
+                raise
             except (RuntimeError, ValueError, MemoryError) as exc:
                 log.exception("prediction_failed", version=group[0].model.number)
-                for waiting in group:
-                    if not waiting.answer.done():
-                        waiting.answer.set_exception(exc)
+                _fail(group, exc)
                 continue
             start = 0
             for waiting in group:
