@@ -38,6 +38,10 @@ class Failed(Exception):
     """A promise that was not kept."""
 
 
+def knows(state: dict[str, Any]) -> bool:
+    return float(state["prequential"]["accuracy"] or 0) > 0.8
+
+
 def expect(kept: bool, told: str) -> None:
     if not kept:
         raise Failed(told)
@@ -83,9 +87,9 @@ class Trial:
         self.say("every container: no root, read-only, no capabilities, loopback only")
 
     def learn_until_drop(self, client: Client) -> None:
-        """Post the digits over and over until the first layers leave training."""
+        """Post the digits over and over until layers have left training and it knows its digits."""
         began = time.monotonic()
-        while (state := client.state())["drop"]["depth"] == 0:
+        while not (state := client.state())["drop"]["depth"] or not knows(state):
             expect(time.monotonic() - began < DROP_S, f"no drop within {DROP_S:g} s")
             if state["samples"]["pending"] > 2000:
                 time.sleep(0.2)
@@ -145,7 +149,7 @@ class Trial:
 
     def until_answered(self, title: str, expr: str) -> None:
         deadline = time.monotonic() + QUERY_S
-        while not self.query(expr):
+        while not any(r["value"][1] != "NaN" for r in self.query(expr)):
             expect(time.monotonic() < deadline, f"{title!r} has no data: {expr}")
             time.sleep(1)
 
@@ -175,8 +179,9 @@ class Trial:
         self.say(f"Grafana: {len(panels)} panels, its data source answers")
 
     def restart_each(self, client: Client) -> None:
-        """After each restart more is sent, and the account must still add up."""
+        """Restarted with samples on their way; more is sent after; the account must add up."""
         for service in self.compose.services:
+            self.send(client, 256)
             self.compose.restart(service)
             self.compose.wait_healthy(service, HEALTHY_S)
             self.send(client, 128)
@@ -189,8 +194,8 @@ def run(trial: Trial) -> None:
     trial.check_containers()
     with Client(trial.url("service"), patience_s=HEALTHY_S) as client:
         trial.learn_until_drop(client)
-        trial.predict(client)
         trial.account(client)
+        trial.predict(client)
         trial.ask_prometheus()
         if "grafana" in trial.compose.services:
             trial.ask_grafana()
