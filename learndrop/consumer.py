@@ -23,6 +23,7 @@ from learndrop.settings import Settings
 from learndrop.stream import COUNTED, MARK, START, Counts, Entry, Reason, counts_from, size_of
 
 ACK_CHUNK = 64  # entries a script takes off at once: Redis serves nobody else meanwhile
+READ_AHEAD = 4  # batches; they are in memory, and undelivered as far as the position goes
 LONGEST_BLOCK_S = 1.0  # so that SIGTERM is seen
 
 
@@ -160,7 +161,9 @@ class RedisConsumer:
 
     def _read_ahead(self, most: int, wait_s: float, stopping: Callable[[], bool]) -> None:
         until = time.monotonic() + wait_s
-        self._read(most, None)
+        if len(self._ahead) < most:
+            # Every answer of the server costs an fsync: take the next batches along.
+            self._read(READ_AHEAD * most, None)
         if len(self._ahead) < most:
             self._unmark()
         while len(self._ahead) < most and not (self._ahead and self._alone(self._ahead[0])):
