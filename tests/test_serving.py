@@ -19,7 +19,8 @@ from learndrop.settings import load_settings
 from service import serving as serving_module
 from service.metrics import ServiceMetrics
 from service.model import Model
-from service.serving import Pixels, Probabilities, Served, Serving
+from service.passes import Pixels, Probabilities, Served
+from service.serving import Serving
 from tests.processes import wait_until
 from tests.published import probabilities, publish
 from tests.services import pixels

@@ -14,9 +14,9 @@ from learndrop.errors import StreamAway
 from service.content import picture_body
 from service.dependencies import InRooms, Rooms
 from service.json_answers import as_json
+from service.passes import Probabilities, Served
 from service.problems import documented
 from service.schemas import Prediction, PredictionPage, Predictions
-from service.serving import Probabilities, Served
 
 router = APIRouter(prefix="/v1", tags=["predict"])
 Top = Annotated[
