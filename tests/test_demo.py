@@ -56,8 +56,8 @@ def test_a_good_run_has_no_failures() -> None:
     ("flaw", "told"),
     [
         ({"drops": False}, ["no layer was dropped"]),
-        ({"drifts": False}, ["input: rotated90: no drift", "labels: permuted: no drift"]),
-        ({"comes_back": False}, ["input: rotated90: accuracy did not come back: 60.0 %"]),
+        ({"drifts": False}, ["input: noise60: no drift", "labels: permuted: no drift"]),
+        ({"comes_back": False}, ["input: noise60: accuracy did not come back: 60.0 %"]),
     ],
 )
 def test_each_flaw_is_told_in_one_line(flaw: dict[str, bool], told: list[str]) -> None:
@@ -95,7 +95,7 @@ def test_the_table_adds_up() -> None:
     assert [row.drifts for row in table] == [0, 0, 1, 0, 1, 0]
     assert saved(record) == pytest.approx(1 - last.flops_done / last.flops_full)
     text = printed(report.table(record), 120)
-    for word in ("input: rotated90", "labels: permuted", "whole run", "5 / 5 of 6", "7,200"):
+    for word in ("input: noise60", "labels: permuted", "whole run", "5 / 5 of 6", "7,200"):
         assert word in text
 
 
@@ -196,12 +196,13 @@ def test_the_stream_is_seeded_and_asks_only_what_was_held_out() -> None:
     assert set(renamed) <= set(data.classes)
 
 
-def test_a_changed_world_turns_pictures_and_renames_labels() -> None:
+def test_a_changed_world_alters_pictures_and_renames_labels() -> None:
     data = load("digits", 8, 100)
     plain, turned = Stream(data, 0), Stream(data, 0)
     images, labels = plain.samples(plan()[0], 50)
     other, renamed = turned.samples(plan()[4], 50)
-    assert np.array_equal(np.rot90(images, 1, axes=(1, 2)), other)
+    assert not np.array_equal(images, other)
+    assert 20 < (other.astype(float) - images).std() < 60
     assert all(a != b for a, b in zip(labels, renamed, strict=True))
     assert len({(a, b) for a, b in zip(labels, renamed, strict=True)}) == len(set(labels))
 

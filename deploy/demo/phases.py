@@ -38,19 +38,25 @@ class Phase:
         return self.most > self.least
 
 
-def plan(scale: float = 1.0, turned: str = "rotated90") -> list[Phase]:
-    """The six phases; `scale` stretches all of them."""
+def plan(scale: float = 1.0, changed: str = "noise60") -> list[Phase]:
+    """The six phases; `scale` stretches all of them, `changed` is the world of the new input."""
 
     def n(samples: int) -> int:
         return max(64, round(samples * scale))
 
+    def settling(title: str, pictures: str, labels: str) -> Phase:
+        return Phase(title, pictures, labels, n(2000), n(8000))
+
+    def change(title: str, pictures: str, labels: str, what: str) -> Phase:
+        return Phase(title, pictures, labels, n(3000), n(3000), what)
+
     return [
-        Phase("learning", "clean", "clean", n(1500), n(1500)),
-        Phase("settling", "clean", "clean", n(1000), n(6000)),
-        Phase("input changed", turned, "clean", n(1000), n(1000), f"input: {turned}"),
-        Phase("settling again", turned, "clean", n(1000), n(6000)),
-        Phase("labels changed", turned, "permuted", n(1000), n(1000), "labels: permuted"),
-        Phase("settling again", turned, "permuted", n(1000), n(6000)),
+        Phase("learning", "clean", "clean", n(4000), n(4000)),
+        settling("settling", "clean", "clean"),
+        change("input changed", changed, "clean", f"input: {changed}"),
+        settling("settling again", changed, "clean"),
+        change("labels changed", changed, "permuted", "labels: permuted"),
+        settling("settling again", changed, "permuted"),
     ]
 
 

@@ -152,7 +152,7 @@ def _draw_accuracy(axes: Axes, record: Record) -> None:
         label="test-then-train accuracy of arriving samples",
     )
     _draw_answers(axes, record)
-    axes.set_ylim(0, 106)
+    axes.set_ylim(-3, 106)
     axes.set_ylabel("accuracy, %")
     axes.grid(axis="y", alpha=0.25)
     _mark_phases(axes, record, named=True)

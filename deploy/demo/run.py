@@ -15,8 +15,8 @@ from learndrop.errors import DidNotStart, ServerRefused, Unavailable
 BATCH = 64
 AHEAD = 256
 """Samples sent ahead of the worker, besides those it learns in a second (the state is as old)."""
-ASK = 16
-ASK_EVERY_S = 0.5
+ASK = 32
+ASK_EVERY_S = 0.4
 LOOK_EVERY_S = 0.1
 SHOW_EVERY_S = 0.25
 STALLED_S = 60.0
