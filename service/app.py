@@ -19,12 +19,13 @@ from learndrop.registry import Registry
 from learndrop.settings import Settings
 from learndrop.stream import Publisher, RedisPublisher
 from service.dependencies import Rooms
-from service.envelope import Envelope, request_id
+from service.envelope import HEADER, Envelope, request_id
 from service.intake import Intake
 from service.metrics import ServiceMetrics
 from service.problems import (
     KINDS,
     PROBLEM_SCHEMA,
+    documented,
     from_error,
     from_status,
     kind_of,
@@ -151,7 +152,9 @@ async def _on_http_error(request: Request, exc: Exception) -> Response:
 async def _on_fault(request: Request, exc: Exception) -> Response:
     log.error("fault", exc_info=exc, path=request.url.path, request_id=request_id(request.scope))
     detail = "a fault of the service; nothing was taken unless ids were answered"
-    return from_status(500, detail, request.url.path, request_id(request.scope))
+    # This answer is made outside of Envelope, which names all others.
+    own_id = request_id(request.scope)
+    return from_status(500, detail, request.url.path, own_id, {HEADER: own_id})
 
 
 def _describe_problems(app: FastAPI) -> None:
@@ -160,7 +163,12 @@ def _describe_problems(app: FastAPI) -> None:
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            schemas = made().setdefault("components", {}).setdefault("schemas", {})
+            told = made()
+            for path in told["paths"].values():
+                for operation in path.values():
+                    if "HTTPValidationError" in str(operation["responses"].get("422")):
+                        operation["responses"]["422"] = documented("bad-parameter")[422]
+            schemas = told.setdefault("components", {}).setdefault("schemas", {})
             schemas["Problem"] = PROBLEM_SCHEMA
             for name in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(name, None)

@@ -1,0 +1,110 @@
+"""`python -m service` as a process: its end, its refusals to start, slow and broken clients."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from deploy.children import Child, to_environment
+from deploy.embedded import EmbeddedRedis, free_port
+from service import protocol
+from tests.processes import Processes, processes
+from tests.servers import server, settings_on
+from tests.services import NPZ, listening_app, memory_app, npz, pixels
+
+__all__ = ["processes", "server"]
+
+
+@pytest.fixture
+def child(server: EmbeddedRedis, tmp_path: Path) -> Iterator[Child]:
+    settings = settings_on(server, data_dir=tmp_path, port=free_port())
+    child = Child(
+        "service", settings.host, settings.port,
+        environment=to_environment(settings) | {"OMP_NUM_THREADS": "1"},
+        log=tmp_path / "service.log",
+    )  # fmt: skip
+    child.start()
+    try:
+        child.wait_until_healthy(90)
+        yield child
+    finally:
+        child.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_cleanly_after_the_request_in_flight(
+    child: Child, number: signal.Signals
+) -> None:
+    body = npz(images=pixels(2), labels=[1, 2])
+    sent, go_on = threading.Event(), threading.Event()
+
+    def slowly() -> Iterator[bytes]:
+        yield body[:100]
+        sent.set()
+        assert go_on.wait(20)
+        yield body[100:]
+
+    answers: list[httpx2.Response] = []
+
+    def post() -> None:
+        answers.append(httpx2.post(f"{child.url}/v1/samples", content=slowly(), headers=NPZ))
+
+    posting = threading.Thread(target=post)
+    posting.start()
+    assert sent.wait(20)
+    assert child.process is not None
+    os.kill(child.process.pid, number)
+    with pytest.raises(subprocess.TimeoutExpired):
+        child.process.wait(0.5)  # it waits for the request
+    go_on.set()
+    posting.join(20)
+    assert answers[0].status_code == 202
+    assert child.process.wait(30) == 0
+
+
+def test_a_busy_port_is_a_clear_error(
+    server: EmbeddedRedis, tmp_path: Path, processes: Processes
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        process = processes.start("service", settings_on(server, data_dir=tmp_path, port=port))
+        assert process.wait(60) == 1
+    assert f"port {port}" in processes.said(process)
+    assert "LEARNDROP_PORT" in processes.said(process)
+    assert "Traceback" not in processes.said(process)
+
+
+def test_what_is_no_http_gets_a_problem(tmp_path: Path) -> None:
+    app, _, _ = memory_app(tmp_path)
+    with listening_app(app) as url:
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as raw:
+            raw.sendall(b"\x16\x03\x01 what\r\n\r\n")
+            answer = raw.makefile("rb").read()
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert b"content-type: application/problem+json\r\n" in answer
+        assert b"/problems/bad-request" in answer
+
+
+def test_a_head_that_does_not_come_closes_the_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_S", 0.2)
+    app, _, _ = memory_app(tmp_path)
+    with listening_app(app) as url:
+        host, port = url.removeprefix("http://").split(":")
+        for beginning in (b"", b"GET /healthz HTTP/1.1\r\nx-slow: "):
+            with socket.create_connection((host, int(port)), timeout=10) as raw:
+                raw.sendall(beginning)
+                assert raw.recv(100) == b""
+        with httpx2.Client(base_url=url) as http:
+            for _ in range(3):  # a connection that is kept alive is another matter
+                assert http.get("/healthz").status_code == 200

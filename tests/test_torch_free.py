@@ -1,0 +1,32 @@
+"""What takes samples in, and what sends them, starts without torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from deploy.children import ROOT
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["service.routes.samples", "service.routes.predictions", "service.serving", "service.app",
+     "learndrop.client", "learndrop.stream", "learndrop.board", "learndrop.answers",
+     "learndrop.registry", "learndrop.pictures", "learndrop.settings", "learndrop.cli"],
+)  # fmt: skip
+def test_importing_it_leaves_torch_out(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'torchvision' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_the_client_needs_nothing_of_the_service() -> None:
+    """The wheel holds only learndrop, and installs without its extras."""
+    code = (
+        "import sys, learndrop.client;"
+        "print(*sorted({m.split('.')[0] for m in sys.modules}"
+        " & {'service', 'worker', 'deploy', 'fastapi', 'redis', 'PIL', 'torch', 'river'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "" and done.returncode == 0
