@@ -132,7 +132,7 @@ def test_spans_join_equal_states_and_cover_the_run() -> None:
 
 def test_the_live_view_says_everything_without_colour() -> None:
     text = printed(live.picture(played(), "learndrop demo", 100))
-    for word in ("6 of 6: settling again", "98.0 %", "60/s", "FLOPs saved 31 %", "predictions"):
+    for word in ("6 of 6: settling again", "98.0 %", "60/s", "FLOPs saved 31 %", "predictions", "dropped 5 of 6"):
         assert word in text
     for unit in UNITS:
         assert any(line.startswith(f"│ {unit}") for line in text.splitlines())

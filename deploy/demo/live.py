@@ -36,6 +36,8 @@ EVENT_STYLES = {
 SHOWN_EVENTS = {"drop", "return", "drift", "reset", "grow", "rollback"}
 NAME_WIDTH = 12
 MOST_ROWS = 12
+FIXED_LINES = 12
+"""Lines of the picture that are neither units nor events, and one to spare."""
 LINE_EVERY_S = 5.0
 
 
@@ -107,7 +109,9 @@ class LineView:
         self._events = len(record.events)
         if time.monotonic() >= self._next_s:
             self._next_s = time.monotonic() + LINE_EVERY_S
-            self._say(f"[{reading.second:5.0f} s] {figures(record)}, units {strip(reading)}")
+            accuracy = "--" if reading.accuracy is None else f"{100 * reading.accuracy:.1f} %"
+            told = f"accuracy {accuracy}, {figures(record)}, units {strip(reading)}"
+            self._say(f"[{reading.second:5.0f} s] {told}")
 
     def _say(self, line: str) -> None:
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -137,19 +141,21 @@ def picture(record: Record, title: str, width: int, height: int = 40) -> Rendera
     ahead = sum(phase.least for phase in record.phases[len(record.starts) :])
     bar = ProgressBar(total=max(total, done + ahead), completed=done, width=inner)
     units = unit_rows(record, inner - NAME_WIDTH)
-    left = max(3, height - len(units) - 12)
+    room = height - len(units) - FIXED_LINES
+    line = Table.grid()
+    line.add_row(bar)  # the bar alone ends without a line break
     body = Group(
         head,
-        bar,
-        Text(),
+        line,
         accuracy_row(record, inner - NAME_WIDTH),
+        phase_row(record, inner - NAME_WIDTH),
         *units,
         legend(),
         Text(),
-        Text(figures(record)),
-        Text(answers_line(record)),
+        Text(figures(record), no_wrap=True, overflow="ellipsis"),
+        Text(answers_line(record), no_wrap=True, overflow="ellipsis"),
         Text(),
-        *event_lines(record, min(8, left), inner),
+        *event_lines(record, max(2, min(8, room)), inner),
     )
     return Panel(body, title=title, width=inner + 4, title_align="left")
 
@@ -173,6 +179,17 @@ def accuracy_row(record: Record, width: int) -> Text:
     return Text(f"{label:<{NAME_WIDTH}}", "bold") + Text(
         sparkline([None if r is None else r.accuracy for r in columns(record, width)]), "#009e73"
     )
+
+
+def phase_row(record: Record, width: int) -> Text:
+    """Where each phase began, under the accuracy."""
+    cells = columns(record, width)
+    marks = ["\u2500"] * len(cells)
+    for index in range(len(record.starts) - 1, -1, -1):
+        first = next((i for i, cell in enumerate(cells) if cell and cell.phase >= index), None)
+        if first is not None:
+            marks[first] = str(index + 1)
+    return Text(f"{'phase':<{NAME_WIDTH}}" + "".join(marks), "dim")
 
 
 def sparkline(values: Sequence[float | None]) -> str:
@@ -247,10 +264,9 @@ def figures(record: Record) -> str:
         return "waiting for the first sample to be learned"
     reading = record.readings[-1]
     share = saved(record)
-    accuracy = "--" if reading.accuracy is None else f"{100 * reading.accuracy:.1f} %"
     return (
-        f"accuracy {accuracy}, learned {reading.samples:,} ({record.rate:,.0f}/s), "
-        f"out of training {reading.depth} of {len(reading.states)}, "
+        f"learned {reading.samples:,} ({record.rate:,.0f}/s), "
+        f"dropped {reading.depth} of {len(reading.states)}, "
         f"FLOPs saved {'--' if share is None else f'{100 * share:.0f} %'}"
     )
 
@@ -261,11 +277,9 @@ def answers_line(record: Record) -> str:
     version = record.readings[-1].version if record.readings else None
     lately = record.answers[-8:]
     right = sum(a.right for a in lately) / max(1, sum(a.asked for a in lately))
-    told = f"{asked:,} predictions answered meanwhile"
+    told = f"{asked:,} predictions meanwhile"
     if asked:
-        told += (
-            f", of the last {100 * right:.0f} % right (images held out), model version {version}"
-        )
+        told += f", of late {100 * right:.0f} % right (held out), model version {version}"
     if record.failed_answers:
         told += f", {record.failed_answers} requests not answered"
     return told
@@ -279,6 +293,7 @@ def event_lines(record: Record, count: int, width: int) -> list[Text]:
         text = Text(no_wrap=True, overflow="ellipsis")
         text.append(f"{int(event['samples']):>7,} ", "dim")
         text.append(f"{event['type']:<9}", EVENT_STYLES.get(event["type"], ""))
+        text.append(f"{event['depth']} out  ")
         text.append(one_line(event))
         text.truncate(width, overflow="ellipsis")
         lines.append(text)
