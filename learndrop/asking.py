@@ -11,7 +11,7 @@ import httpx2
 import orjson
 
 from learndrop.errors import ServerAway, ServerRefused, Unavailable
-from learndrop.parcels import Labels, Pictures, parcels
+from learndrop.parcels import Labels, Load, Pictures, parcels
 
 PATIENCE_S = 60.0
 ABSENT_S = 5.0
@@ -120,9 +120,9 @@ def _retry_after(answer: httpx2.Response) -> float | None:
     return float(told) if told.isdecimal() else None
 
 
-def with_pictures(path: str, images: Pictures, labels: Labels | None) -> Iterator[Ask]:
+def with_pictures(path: str, images: Pictures, labels: Labels | None, load: Load) -> Iterator[Ask]:
     """The requests that carry all the pictures, in order. Only samples count twice."""
-    for content_type, body in parcels(images, labels):
+    for content_type, body in parcels(images, labels, load):
         yield Ask("POST", path, body, content_type, twice=labels is None)
 
 

@@ -32,7 +32,7 @@ from learndrop.asking import (
     page,
     with_pictures,
 )
-from learndrop.parcels import Labels, Pictures
+from learndrop.parcels import Labels, Load, Pictures
 
 
 class Client:
@@ -52,15 +52,18 @@ class Client:
         self.patience_s = patience_s
         self._http = httpx2.Client(base_url=url, timeout=TIMEOUT, transport=transport)
         self._sleep = sleep
+        self._known: Load | None = None
 
     def learn(self, images: Pictures, labels: Labels) -> list[str]:
         """Send labelled pictures; their ids. Returns when all are on the service's disk."""
-        answers = [self._ask(ask) for ask in with_pictures("/v1/samples", images, labels)]
+        asks = with_pictures("/v1/samples", images, labels, self._load())
+        answers = [self._ask(ask) for ask in asks]
         return [one for answer in answers for one in answer["ids"]]
 
     def predict(self, images: Pictures) -> list[dict[str, Any]]:
         """Ask for pictures' labels: a dict each of id, label, probabilities, model_version."""
-        answers = [self._ask(ask) for ask in with_pictures("/v1/predictions", images, None)]
+        asks = with_pictures("/v1/predictions", images, None, self._load())
+        answers = [self._ask(ask) for ask in asks]
         return [one for answer in answers for one in answer["predictions"]]
 
     def state(self) -> dict[str, Any]:
@@ -99,6 +102,12 @@ class Client:
     def close(self) -> None:
         """Give the connection back."""
         self._http.close()
+
+    def _load(self) -> Load:
+        """What the service takes in one request: asked once."""
+        if self._known is None:
+            self._known = Load.of_limits(self.limits())
+        return self._known
 
     def _ask(self, ask: Ask) -> dict[str, Any]:
         trying = Trying(ask, self.patience_s, time.monotonic)
@@ -140,15 +149,18 @@ class AsyncClient:
         self.patience_s = patience_s
         self._http = httpx2.AsyncClient(base_url=url, timeout=TIMEOUT, transport=transport)
         self._sleep = sleep
+        self._known: Load | None = None
 
     async def learn(self, images: Pictures, labels: Labels) -> list[str]:
         """See Client."""
-        answers = [await self._ask(ask) for ask in with_pictures("/v1/samples", images, labels)]
+        asks = with_pictures("/v1/samples", images, labels, await self._load())
+        answers = [await self._ask(ask) for ask in asks]
         return [one for answer in answers for one in answer["ids"]]
 
     async def predict(self, images: Pictures) -> list[dict[str, Any]]:
         """See Client."""
-        answers = [await self._ask(ask) for ask in with_pictures("/v1/predictions", images, None)]
+        asks = with_pictures("/v1/predictions", images, None, await self._load())
+        answers = [await self._ask(ask) for ask in asks]
         return [one for answer in answers for one in answer["predictions"]]
 
     async def state(self) -> dict[str, Any]:
@@ -183,6 +195,11 @@ class AsyncClient:
     async def close(self) -> None:
         """See Client."""
         await self._http.aclose()
+
+    async def _load(self) -> Load:
+        if self._known is None:
+            self._known = Load.of_limits(await self.limits())
+        return self._known
 
     async def _ask(self, ask: Ask) -> dict[str, Any]:
         trying = Trying(ask, self.patience_s, time.monotonic)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +17,33 @@ from learndrop.errors import BadInput
 Picture = bytes | Path | NDArray[np.uint8]
 """An encoded picture, the path of one, or its pixels: uint8 [H, W, 3] or grey [H, W]."""
 Pictures = Sequence[Picture] | NDArray[np.uint8]
-Labels = Sequence[str | int] | NDArray[Any]
+Labels = Sequence[str | int | np.integer[Any]] | NDArray[Any]
 
-MOST_IMAGES = 256
 MOST_BYTES = 16 * 1024 * 1024
-"""A request stays under both, so that a service with default limits takes it."""
+"""Of pictures in one request, whatever the service would take."""
+ROOM_BYTES = 64 * 1024
+"""Left in a body for what is around the pictures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How much goes into one request."""
+
+    images: int = 256
+    bytes: int = MOST_BYTES
+
+    @classmethod
+    def of_limits(cls, limits: Mapping[str, Any]) -> Self:
+        """What a service takes, from its GET /v1/limits."""
+        room = max(1, int(limits["max_body_bytes"]) - ROOM_BYTES)
+        return cls(int(limits["max_batch"]), min(MOST_BYTES, room))
+
+
+FULL_LOAD = Load()
 
 
 def parcels(
-    images: Pictures, labels: Labels | None, most_images: int = MOST_IMAGES
+    images: Pictures, labels: Labels | None, load: Load = FULL_LOAD
 ) -> Iterator[tuple[str, bytes]]:
     """Pack everything into requests: content type and body of each, in order.
 
@@ -44,7 +63,7 @@ def parcels(
         one = _read(picture)
         count = one.nbytes if isinstance(one, np.ndarray) else len(one)
         alike = not read or _alike(read[-1], one)
-        if read and (len(read) == most_images or size + count > MOST_BYTES or not alike):
+        if read and (len(read) == load.images or size + count > load.bytes or not alike):
             yield _packed(read, names and names[start:index])
             read, start, size = [], index, 0
         read.append(one)

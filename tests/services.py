@@ -104,9 +104,9 @@ def is_problem(answer: httpx2.Response, status: int, kind: str, **told: Any) -> 
 
 
 @contextmanager
-def listening_app(app: FastAPI) -> Iterator[str]:
+def listening_app(app: FastAPI, port: int = 0) -> Iterator[str]:
     """The application behind a real socket of this process; its URL."""
-    with listening("127.0.0.1", 0) as bound:
+    with listening("127.0.0.1", port) as bound:
         config = uvicorn.Config(app, http=Protocol, ws="none", log_config=None, access_log=False)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
