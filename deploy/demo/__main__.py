@@ -38,6 +38,7 @@ SETTINGS: dict[str, Any] = {
     "log_format": "text",
 }
 PIPED_WIDTH = 110
+AS_IT_IS: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
 PATIENCE_S = 2.0
 """An answer that is not there by then counts as not given."""
 
@@ -147,7 +148,7 @@ def play(stack: LocalStack, stream: Stream, record: Record, console: Console) ->
     def alive() -> None:
         if ended := stack.dead():
             raise DidNotStart(
-                f"the {ended[0]} ended with {ended[1]} (logs: {stack.data_dir.parent / 'logs'})"
+                f"the {ended[0]} ended with {ended[1]}; its log is in {stack.data_dir.parent / 'logs'}"
             )
 
     title = f"learndrop demo: {record.data_name}, {record.network}, {stack.service.url}"
@@ -177,21 +178,22 @@ def leave(record: Record, stream: Stream, stack: LocalStack, out: Path, console:
     picture, label = stream.example()
     Image.fromarray(picture).save(out / "example.png")
     console.print(f"plot: {out / 'demo.png'}", highlight=False, soft_wrap=True)
-    console.print(f"\nThe service with what it has learned: {up_line(stack)}", **AS_IT_IS)
+    write_up(stack, out / "up.sh")
+    console.print(
+        f"\nTo start the service again with what it has learned: {out / 'up.sh'}", **AS_IT_IS
+    )
     for line in report.curl_lines(stack.service.url, out / "example.png", label):
         console.print(f"  {line}", **AS_IT_IS)
 
 
-def up_line(stack: LocalStack) -> str:
-    """The command that starts the service again on what the demo left."""
-    from deploy.children import to_environment
+def write_up(stack: LocalStack, path: Path) -> None:
+    """A script that starts the service again on what the demo left."""
+    from deploy.children import ROOT, to_environment
 
-    kept = to_environment(stack.settings)
-    told = " ".join(f"{name}={shlex.quote(value)}" for name, value in kept.items())
-    return f"{told} make up"
-
-
-AS_IT_IS: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
+    lines = [f"export {k}={shlex.quote(v)}" for k, v in to_environment(stack.settings).items()]
+    command = f"cd {shlex.quote(str(ROOT))} && exec {shlex.quote(sys.executable)} -m deploy.local"
+    path.write_text("\n".join(["#!/bin/sh", *lines, command, ""]))
+    path.chmod(0o755)
 
 
 def stay(stack: LocalStack, console: Console) -> None:

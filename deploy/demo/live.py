@@ -68,7 +68,7 @@ class LiveView:
 
     def __init__(self, console: Console, title: str) -> None:
         self._title = title
-        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._live = Live(console=console, auto_refresh=False)
 
     def update(self, record: Record) -> None:
         size = self._live.console.size

@@ -27,7 +27,8 @@ MARKS = {
 COLUMNS = (
     "samples",
     "accuracy",
-    "dropped most/last",
+    "most dropped",
+    "at end",
     "FLOPs saved",
     "drifts",
     "answered",
@@ -40,7 +41,7 @@ EVENT_ROWS = ("drift", "return", "reset", "drop", "rollback")
 def table(record: Record) -> Table:
     """The table by phase, for a terminal or a file."""
     out = Table(title=_title(record), title_justify="left", title_style="bold")
-    out.add_column("phase")
+    out.add_column("phase", no_wrap=True)
     for name in COLUMNS:
         out.add_column(name, justify="right")
     for row in rows(record):
@@ -133,7 +134,8 @@ def _cells(row: Row) -> list[str]:
         row.title,
         f"{row.samples:,}",
         "--" if row.accuracy is None else f"{100 * row.accuracy:.1f} %",
-        f"{row.deepest} / {row.depth} of {row.units}",
+        f"{row.deepest} of {row.units}",
+        str(row.depth),
         "--" if row.saved is None else f"{100 * row.saved:.0f} %",
         str(row.drifts),
         f"{row.asked:,}",
