@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from urllib.error import URLError
 
 import numpy as np
 import pytest
 import torch
+import torchvision
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
+from torchvision.models import WeightsEnum
 
 from learndrop import networks
 from learndrop.errors import BadNetwork, DamagedFile
@@ -157,6 +161,41 @@ def test_weights_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
         networks.build("small-resnet10", 3, weights=str(tmp_path / "w.pt"))
     with pytest.raises(BadNetwork, match="torchvision has no weights for small-resnet10"):
         networks.build("small-resnet10", 3, weights="torchvision")
+
+
+@pytest.mark.parametrize(("name", "size"), [("googlenet", 64), ("vit_b_32", 64)])
+def test_torchvision_weights_fit_without_side_heads_and_at_other_sizes(
+    name: str, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All but the download itself, which a test must not need."""
+    told: dict[str, object] = {}
+    options = {"init_weights": False} if name == "googlenet" else {}
+    offered: Mapping[str, Tensor] = torchvision.models.get_model(
+        name, weights=None, **options
+    ).state_dict()
+
+    def offer(self: WeightsEnum, **options: object) -> Mapping[str, Tensor]:
+        told.update(options)
+        return offered
+
+    monkeypatch.setattr(WeightsEnum, "get_state_dict", offer)
+    model = networks.build(name, 3, weights="torchvision", image_size=size)
+    assert told == {"progress": False, "check_hash": True, "weights_only": True}
+    state = model.state_dict()
+    same = [k for k in state if k in offered and state[k].shape == offered[k].shape]
+    assert len(same) >= len(state) - 3  # all but the head and ViT's positions
+    assert all(torch.equal(state[k], offered[k]) for k in same)
+
+
+def test_without_a_network_torchvision_weights_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def away(self: WeightsEnum, **options: object) -> Mapping[str, Tensor]:
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(WeightsEnum, "get_state_dict", away)
+    with pytest.raises(BadNetwork, match="resnet18 cannot be fetched: .*no route"):
+        networks.build("resnet18", 3, weights="torchvision")
 
 
 def test_the_shared_half_resnet_loads_as_ours() -> None:

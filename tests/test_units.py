@@ -202,6 +202,8 @@ def test_a_chain_can_be_copied_and_moved_without_a_trace_of_the_other() -> None:
         for p in other.parameters():
             p.zero_()
         assert torch.equal(chain(x), whole)
+    with pytest.raises(IndexError, match="no way from cut 4 to 2 in 6 units"):
+        chain.run(x, 4, 2)
 
 
 # -- training ---------------------------------------------------------------------------------
@@ -387,6 +389,21 @@ class OtherInTraining(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self.out(x.mean((2, 3)))
         return result * 2 if self.training else result
+
+
+class Dice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.out(x.mean((2, 3)) + torch.rand_like(x[:, :, 0, 0]))
+        return result
+
+
+def test_a_network_that_the_pieces_do_not_repeat_is_refused() -> None:
+    with pytest.raises(BadNetwork, match="Dice cut into units gives other results than whole"):
+        cut(Dice(), torch.zeros(1, 3, 8, 8))
 
 
 def test_what_cannot_be_followed_is_refused_with_the_place() -> None:
