@@ -220,8 +220,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--logs", type=Path, help="folder for worker.log and service.log")
     options = parser.parse_args(arguments)
     try:
-        stack = LocalStack(load_settings(), redis_port=options.redis_port, logs=options.logs)
-        return run(stack)
+        settings = load_settings()
+        if "log_format" not in settings.model_fields_set and sys.stdout.isatty():
+            settings = load_settings(log_format="text")  # somebody reads it
+        return run(LocalStack(settings, redis_port=options.redis_port, logs=options.logs))
     except LearndropError as exc:
         print(f"error: {exc}", file=sys.stderr)
         return 1

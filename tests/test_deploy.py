@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 
 from deploy.grafana import build
 from learndrop.settings import Settings
@@ -144,15 +144,25 @@ def alerts() -> list[Json]:
     return [rule for group in groups for rule in group["rules"] if "alert" in rule]
 
 
-def promtool(*arguments: str) -> None:
+def promtool(*arguments: str, stdin: str = "") -> None:
     if shutil.which("promtool") is None:
         pytest.skip("promtool is not on PATH")
-    run = subprocess.run(["promtool", *arguments], cwd=RULES.parent, capture_output=True, text=True)
+    run = subprocess.run(
+        ["promtool", *arguments], cwd=RULES.parent, input=stdin, capture_output=True, text=True
+    )
     assert run.returncode == 0, run.stdout + run.stderr
 
 
 def test_prometheus_takes_its_configuration() -> None:
     promtool("check", "config", "prometheus.yml")
+
+
+def test_the_names_of_all_metrics_are_as_prometheus_asks() -> None:
+    from service.metrics import ServiceMetrics
+    from worker.metrics import WorkerMetrics
+
+    for metrics in (WorkerMetrics(CollectorRegistry()), ServiceMetrics(CollectorRegistry())):
+        promtool("check", "metrics", stdin=generate_latest(metrics.registry).decode())
 
 
 def test_each_alert_fires_and_stays_quiet_when_it_should() -> None:
