@@ -152,9 +152,10 @@ def check_image_size(model: nn.Module, name: str, image_size: int) -> None:
         with torch.no_grad():
             model(torch.zeros(1, 3, image_size, image_size, device=device))
     except (RuntimeError, ValueError, AssertionError) as exc:
+        told = str(exc).partition("\n")[0]
         raise BadNetwork(
             f"{name} cannot take images of {image_size} px: too small for its strides or windows"
-            f" ({str(exc).splitlines()[0]})"
+            f" ({told})"
         ) from exc
 
 
