@@ -181,8 +181,8 @@ def test_a_part_that_ends_at_start_tells_its_last_words(tmp_path: Path) -> None:
 
 
 def test_a_part_that_never_answers_is_given_up(tmp_path: Path) -> None:
-    child = Child("http.server", "127.0.0.1", free_port(), environment={}, log=tmp_path / "log")
-    child.start()  # listens elsewhere, on 8000
+    child = Child("tests.silent", "127.0.0.1", free_port(), environment={}, log=tmp_path / "log")
+    child.start()
     try:
         with pytest.raises(DidNotStart, match=rf"did not answer on port {child.port} within 0.3 s"):
             child.wait_until_healthy(0.3)
