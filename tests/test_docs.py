@@ -15,7 +15,7 @@ from PIL import Image
 from prometheus_client import CollectorRegistry
 
 from deploy.local import LocalStack
-from learndrop.settings import Settings, explained
+from learndrop.settings import Settings, explained, load_settings
 from learndrop.status import settings_table
 from service.app import create_app
 from service.metrics import ServiceMetrics
@@ -55,7 +55,7 @@ def test_every_setting_has_a_meaning() -> None:
 
 
 def test_every_route_is_in_the_readme(tmp_path: Path) -> None:
-    app = create_app(Settings(data_dir=tmp_path))
+    app = create_app(load_settings(data_dir=tmp_path))
     missing = [
         f"{method.upper()} {path}"
         for path, methods in app.openapi()["paths"].items()

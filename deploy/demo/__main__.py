@@ -147,9 +147,8 @@ def play(stack: LocalStack, stream: Stream, record: Record, console: Console) ->
 
     def alive() -> None:
         if ended := stack.dead():
-            raise DidNotStart(
-                f"the {ended[0]} ended with {ended[1]}; its log is in {stack.data_dir.parent / 'logs'}"
-            )
+            logs = stack.data_dir.parent / "logs"
+            raise DidNotStart(f"the {ended[0]} ended with {ended[1]}; its log is in {logs}")
 
     title = f"learndrop demo: {record.data_name}, {record.network}, {stack.service.url}"
     with (
@@ -191,7 +190,8 @@ def write_up(stack: LocalStack, path: Path) -> None:
     from deploy.children import ROOT, to_environment
 
     lines = [f"export {k}={shlex.quote(v)}" for k, v in to_environment(stack.settings).items()]
-    command = f"cd {shlex.quote(str(ROOT))} && exec {shlex.quote(sys.executable)} -m deploy.local"
+    start = [sys.executable, "-m", "deploy.local", "--logs", str(path.parent / "logs")]
+    command = f"cd {shlex.quote(str(ROOT))} && exec {shlex.join(start)}"
     path.write_text("\n".join(["#!/bin/sh", *lines, command, ""]))
     path.chmod(0o755)
 
