@@ -158,6 +158,7 @@ def _values(learner: Learner) -> dict[str, Any]:
         "probation": asdict(learner.probation) if learner.probation else None,
         "recovery": asdict(learner.recovery) if learner.recovery else None,
         "drift_error": learner.drift_error,
+        "trial": [learner.trial_answers, learner.trial_targets],
         "returned": sorted(learner.returned),
         "unit_scores": {str(u): s for u, s in learner.unit_scores.items()},
         "recent_labels": list(learner.recent_labels),
@@ -189,6 +190,7 @@ def _restore(settings: Settings, values: dict[str, Any], tensors: dict[str, Tens
     learner.probation = Probation(**values["probation"]) if values["probation"] else None
     learner.recovery = Recovery(**values["recovery"]) if values["recovery"] else None
     learner.drift_error = values["drift_error"]
+    learner.trial_answers, learner.trial_targets = values["trial"]
     learner.returned = set(values["returned"])
     learner.unit_scores = {int(u): s for u, s in values["unit_scores"].items()}
     learner.recent_labels.extend(values["recent_labels"])

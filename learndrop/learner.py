@@ -24,7 +24,7 @@ from learndrop.errors import NotLearnedYet
 from learndrop.events import Event, EventType
 from learndrop.features import FeatureStore
 from learndrop.ledger import Ledger
-from learndrop.location import ActivationMonitor
+from learndrop.location import ActivationMonitor, renamed_share
 from learndrop.messages import Sample
 from learndrop.precision import Choice, choose
 from learndrop.progress import Progress
@@ -167,6 +167,8 @@ class Learner:
         self.long_run = np.zeros(max(2, len(self.classes)))
         self.recent_events: deque[Event] = deque(maxlen=settings.events_kept)
         self.drift_error = 0.0
+        self.trial_answers: list[int] = []
+        self.trial_targets: list[int] = []
         self._new_events: list[Event] = []
         self._publish = False
         self.scorer.start(self.trainer.trained)
@@ -193,12 +195,13 @@ class Learner:
         with self._timed("test"):
             x = self.floats(images)
             _, logits, outputs = self.trainer.test(x, watch=True)
-            right = (logits.argmax(1).cpu().numpy() == targets).tolist()
+            answers = logits.argmax(1).cpu().numpy()
+            right = (answers == targets).tolist()
             self.monitor.update([x, *outputs[:-1]])  # the logits grow with the labels
         self.ledger.test(len(samples))
         self.progress.add(right)
         self.replay.add(images, targets, ids)
-        self._notice(right)
+        self._notice(right, answers, targets)
 
         maps = x if self.trainer.cut == 0 else outputs[self.trainer.cut - 1]
         self.features.put(ids, maps)
@@ -249,7 +252,8 @@ class Learner:
         if self.settings.replays != "auto":
             return int(self.settings.replays)
         counts = np.bincount(np.array(self.recent_labels), minlength=len(self.long_run))
-        young = not self.settings.weights and self.life.drops == 0
+        in_world = self.progress.samples - self.life.world_start
+        young = not self.settings.weights and in_world < 2 * self.settings.rate_halving
         return replays_for(counts.tolist(), self.long_run.tolist(), young=young)
 
     def _places_to_replay(self, n: int) -> NDArray[np.int64]:
@@ -365,8 +369,12 @@ class Learner:
 
     # -- drift ------------------------------------------------------------------------------
 
-    def _notice(self, right: Sequence[bool]) -> None:
+    def _notice(
+        self, right: Sequence[bool], answers: NDArray[np.int64], targets: NDArray[np.int64]
+    ) -> None:
         if self.monitor.on_trial:
+            self.trial_answers += answers.tolist()
+            self.trial_targets += targets.tolist()
             if self.monitor.trial_is_over:
                 self._take_in_drift()
             return
@@ -389,10 +397,18 @@ class Learner:
         )
         self.detector.reset()
         self.monitor.start_trial()
+        self.trial_answers, self.trial_targets = [], []
 
     def _take_in_drift(self) -> None:
         """Some batches after the alarm: where does the change begin, and what comes back?"""
         onset, strengths = self.monitor.onset()
+        renamed = renamed_share(self.trial_answers, self.trial_targets)
+        scattered = renamed is not None and renamed < 0.8 * (1.0 - self.drift_error)
+        told = ""
+        if onset is None and scattered:
+            # a turned picture has the statistics of an upright one, yet means nothing to the units
+            onset = 0
+            told = f"; outputs are quiet, but new names for the classes explain only {renamed:.2f}"
         depth = self.trainer.cut
         self.probation = None
         touched = onset is not None and self.settings.drop
@@ -406,10 +422,12 @@ class Learner:
             back_to,
             "no unit's output shifted, the labels changed: what is dropped stays dropped"
             if onset is None
-            else f"outputs shift from {self._place_name(onset)} on: what it touches comes back",
+            else f"the change begins at {self._place_name(onset)}: what it touches comes back"
+            + told,
             statistics=onset is not None,
             onset=onset,
             strengths=[round(s, 2) for s in strengths],
+            renamed_share=renamed,
         )
 
     def _bring_back(self, back_to: int, cause: str, *, statistics: bool, **detail: Any) -> None:

@@ -122,6 +122,29 @@ class ActivationMonitor:
         self.on_trial = data["on_trial"]
 
 
+def renamed_share(predicted: Sequence[int], targets: Sequence[int]) -> float | None:
+    """How many answers would be right if only the names of the classes had changed.
+
+    For each true label the commonest answer counts as its new name. After a change of labels this
+    stays what the accuracy was; after a change of the input it falls, for the answers scatter.
+    Fewer than 8 samples a label tell nothing (a few answers always agree by chance).
+
+    >>> renamed_share([1] * 8 + [0] * 8, [0] * 8 + [1] * 8)
+    1.0
+    >>> renamed_share([1, 2, 3, 4] * 4, [0] * 8 + [1] * 8)
+    0.25
+    >>> renamed_share([1, 2], [0, 1]) is None
+    True
+    """
+    by_label: dict[int, list[int]] = {}
+    for answer, target in zip(predicted, targets, strict=True):
+        by_label.setdefault(target, []).append(answer)
+    if not by_label or len(targets) < 8 * len(by_label):
+        return None
+    agreeing = sum(max(a.count(x) for x in set(a)) for a in by_label.values())
+    return agreeing / len(targets)
+
+
 def _channel_means(output: Tensor) -> NDArray[np.float64]:
     """[2, C]: mean and mean square of each channel, over images and places."""
     x = output.detach().float()

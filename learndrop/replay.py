@@ -121,7 +121,7 @@ class ReplayBuffer:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """The rest of the state, for a checkpoint; numpy's generator counts in 128 bits: as text."""
+        """The rest of the state, for a checkpoint; numpy counts in 128 bits, so as text."""
         return {"world": self.world, "rng": json.dumps(self._rng.bit_generator.state)}
 
     def load(self, arrays: Mapping[str, NDArray[Any]], data: Mapping[str, Any]) -> None:

@@ -26,12 +26,12 @@ def replays_for(recent: Sequence[float], long_run: Sequence[float], *, young: bo
 
     A mixed stream needs none: at a well-chosen rate they cost a step each and gain nothing
     (DECISIONS.md has the figures). A stream ordered by class forgets without them, and a network
-    that began with random weights and has not settled yet gains from seeing its few samples again.
+    that began with random weights gains from seeing the few samples of a young world again.
 
     Args:
         recent: samples of each class among the newest ones.
         long_run: share of each class over the long run.
-        young: the network began with random weights and nothing has settled since.
+        young: the network began with random weights, and the present world is young.
 
     >>> replays_for([10, 11], [1, 1], young=False)
     0

@@ -79,7 +79,8 @@ class Trainer:
         Returns:
             the mean cross-entropy; where it or the gradient is not finite, no weight was touched.
         """
-        self.chain.train_from(self.cut)
+        # one sample has no spread of its own: BatchNorm then takes the statistics it knows
+        self.chain.train_from(self.cut if len(maps) > 1 else len(self.chain))
         with self._autocast():
             logits = self.chain.tail(maps, self.cut)
         loss = nn.functional.cross_entropy(logits.float(), targets)
