@@ -81,7 +81,7 @@ def demo(
 @app.command()
 def status(url: Url = "", as_json: Json = False) -> None:
     """What is in training, what is dropped and why, and the last events."""
-    with connect(url) as client:
+    with connect(url, patience_s=1.0) as client:
         state = client.state()
     if as_json:
         show_json(state)
@@ -217,8 +217,11 @@ def settings(
     )
 
 
-def connect(url: str) -> Client:
-    """A client of the service at `url`, or at the address that the settings name."""
+def connect(url: str, patience_s: float = 60.0) -> Client:
+    """A client of the service at `url`, or at the address that the settings name.
+
+    It tries again for `patience_s` where nobody listens or the service says to try later.
+    """
     from learndrop.client import Client
 
     if not url:
@@ -227,7 +230,7 @@ def connect(url: str) -> Client:
         known = load_settings()
         host = known.host if known.host not in {"0.0.0.0", "::"} else "127.0.0.1"
         url = f"http://{host}:{known.port}"
-    return Client(url)
+    return Client(url, patience_s=patience_s)
 
 
 def assignment(text: str) -> tuple[str, Any]:
@@ -298,8 +301,10 @@ def main() -> NoReturn:
     except errors.LearndropError as exc:
         if debug:
             raise
-        typer.echo(f"error: {' '.join(str(exc).split())}", err=True)
-        sys.exit(exit_code(exc))
+        code = exit_code(exc)
+        hint = " (start it with `make up`, or give its address with --url)" if code == 12 else ""
+        typer.echo(f"error: {' '.join(str(exc).split())}{hint}", err=True)
+        sys.exit(code)
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         sys.exit(130)

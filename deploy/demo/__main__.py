@@ -127,6 +127,8 @@ def settings_for(out: Path, port: int, seed: int) -> Settings:
 
     given = load_settings().model_fields_set
     own = {name: value for name, value in (SETTINGS | {"seed": seed}).items() if name not in given}
+    if "weights" in given:
+        own.pop("rate", None)  # the service's own default is for weights that know something
     known = load_settings()
     ports = {"port": port or known.port, "metrics_port": known.metrics_port}
     for name, number in ports.items():
