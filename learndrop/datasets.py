@@ -94,17 +94,24 @@ def load(source: str, size: int, limit: int | None = None, *, seed: int = 0) -> 
 
 
 def endless(
-    data: Data, batch: int, *, seed: int = 0, shift: int = 0, noise: float = 0.0
+    data: Data,
+    batch: int,
+    *,
+    seed: int = 0,
+    shift: int = 0,
+    noise: float = 0.0,
+    first_as_is: bool = True,
 ) -> Iterator[tuple[Images, list[str]]]:
     """Batches for ever: the whole set in a new order each pass.
 
     The first pass is the set as it is. From the second on, each picture is moved by up to `shift`
     pixels either way (edges repeated) and gets Gaussian noise of `noise` grey levels, so that a
     small set can feed a long stream without exact repeats. It stays the same set of originals.
+    Without `first_as_is` the first pass is treated alike, so that the second is no drift.
     """
     rng = np.random.default_rng(seed)
     order: NDArray[np.intp] = np.arange(0)
-    fresh = True
+    fresh = first_as_is
     while True:
         taken: list[Images] = []
         labels: list[str] = []

@@ -139,7 +139,7 @@ class Learner:
         self.chain = chain
         self.trainer = Trainer(chain, settings, self.device, self.precision)
         self.ledger = Ledger(chain)
-        self.progress = Progress(settings.accuracy_window)
+        self.progress = Progress(settings.accuracy_window, 4 * settings.window * settings.batch)
         self.detector = DriftDetector(settings.drift_delta, settings.drift_cooldown)
         self.monitor = ActivationMonitor(len(chain.units))
         self.scorer = MotionScorer()
@@ -313,7 +313,10 @@ class Learner:
                 budget=self.settings.feature_bytes,
                 batch=self.settings.batch,
             )
-            if cut > self.trainer.cut:
+            # settled weights in a network that still gets better are not learned weights
+            if cut > self.trainer.cut and not self.progress.improves(
+                2 * self.settings.window * self.settings.batch
+            ):
                 self._freeze(cut)
         self._check_recovery()
         self.scorer.start(self.trainer.trained)

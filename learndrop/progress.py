@@ -13,13 +13,15 @@ class Progress:
 
     Args:
         window: samples.
+        held: verdicts kept for questions about the newest samples; at least `window`.
     """
 
-    def __init__(self, window: int) -> None:
+    def __init__(self, window: int, held: int = 0) -> None:
+        self.window = window
         self.samples = 0
         self.right = 0
         self.loss = math.nan
-        self._newest: deque[bool] = deque(maxlen=window)
+        self._newest: deque[bool] = deque(maxlen=max(window, held))
 
     def add(self, right: Sequence[bool]) -> None:
         """Take the verdicts on one batch, in order."""
@@ -30,7 +32,7 @@ class Progress:
     @property
     def accuracy(self) -> float | None:
         """Share of right answers over the window; None before the first sample."""
-        return sum(self._newest) / len(self._newest) if self._newest else None
+        return self.newest_accuracy(self.window) if self._newest else None
 
     @property
     def lifetime_accuracy(self) -> float | None:
@@ -41,6 +43,16 @@ class Progress:
         """Share of right answers among the newest `n` (fewer if fewer are held)."""
         newest = list(self._newest)[-n:]
         return sum(newest) / max(1, len(newest))
+
+    def improves(self, n: int) -> bool:
+        """Whether the newest `n` answers are better than the `n` before, by more than a standard
+        error of that difference; unknown counts as yes."""
+        newest = list(self._newest)[-2 * n :]
+        if len(newest) < 2 * n:
+            return True
+        before, now = sum(newest[:n]) / n, sum(newest[n:]) / n
+        middle = (before + now) / 2
+        return now - before > (2 * middle * (1 - middle) / n) ** 0.5
 
     def to_json(self) -> dict[str, Any]:
         """The state, for a checkpoint."""

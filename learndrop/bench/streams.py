@@ -42,8 +42,8 @@ class Stream:
 def drifting(data: Data, worlds: Sequence[str], length: int, seed: int = 0) -> Stream:
     """Play `data` as a row of worlds of `length` samples each.
 
-    No sample comes twice unless the data are fewer than the stream; then the later passes are
-    moved by a pixel or two and get a little noise, as `datasets.endless` says.
+    No sample comes twice unless the data are fewer than the stream; then all are moved by a pixel
+    or two and get a little noise, as `datasets.endless` says.
 
     Raises:
         BadInput: for an unknown world or no data.
@@ -51,7 +51,14 @@ def drifting(data: Data, worlds: Sequence[str], length: int, seed: int = 0) -> S
     size = data.images.shape[1] if len(data) else 0
     if not size:
         raise BadInput("the data set has no image", item="data", value=data.name)
-    source = endless(data, length, seed=seed, shift=max(1, size // 16), noise=4.0)
+    source = endless(
+        data,
+        length,
+        seed=seed,
+        shift=max(1, size // 16),
+        noise=4.0,
+        first_as_is=len(data) >= length * len(worlds),
+    )
     images, labels = [], []
     for name, (pictures, names) in zip(worlds, source, strict=False):
         drift = world(name, classes=data.classes, seed=seed)
