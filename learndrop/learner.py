@@ -253,6 +253,8 @@ class Learner:
             return int(self.settings.replays)
         counts = np.bincount(np.array(self.recent_labels), minlength=len(self.long_run))
         in_world = self.progress.samples - self.life.world_start
+        if self.trainer.cut and self.replay.world and in_world < self.settings.rate_halving:
+            return 3  # a new world on stored maps: a step costs little, and the maps are exact
         young = not self.settings.weights and in_world < 2 * self.settings.rate_halving
         return replays_for(counts.tolist(), self.long_run.tolist(), young=young)
 
@@ -406,12 +408,18 @@ class Learner:
         """Some batches after the alarm: where does the change begin, and what comes back?"""
         onset, strengths = self.monitor.onset()
         renamed = renamed_share(self.trial_answers, self.trial_targets)
-        scattered = renamed is not None and renamed < 0.8 * (1.0 - self.drift_error)
         told = ""
-        if onset is None and scattered:
-            # a turned picture has the statistics of an upright one, yet means nothing to the units
-            onset = 0
-            told = f"; outputs are quiet, but new names for the classes explain only {renamed:.2f}"
+        if renamed is not None:
+            # the answers know better than the statistics: a turned picture has those of an upright
+            # one, and a batch of unlucky pictures shifts them without meaning anything
+            told = f"; with new names for the classes {renamed:.2f} of the answers would be right"
+            scattered = renamed < 0.8 * (1.0 - self.drift_error)
+            onset = (onset or 0) if scattered else None
+        if onset is None:
+            told = "the labels changed: what is dropped stays dropped" + told
+        else:
+            begins = f"the change begins at {self._place_name(onset)}"
+            told = f"{begins}: what it touches comes back{told}"
         depth = self.trainer.cut
         self.probation = None
         touched = onset is not None and self.settings.drop
@@ -423,10 +431,7 @@ class Learner:
         )
         self._bring_back(
             back_to,
-            "no unit's output shifted, the labels changed: what is dropped stays dropped"
-            if onset is None
-            else f"the change begins at {self._place_name(onset)}: what it touches comes back"
-            + told,
+            told,
             statistics=onset is not None,
             onset=onset,
             strengths=[round(s, 2) for s in strengths],

@@ -52,7 +52,7 @@ class Progress:
             return True
         before, now = sum(newest[:n]) / n, sum(newest[n:]) / n
         middle = (before + now) / 2
-        return now - before > (2 * middle * (1 - middle) / n) ** 0.5
+        return bool(now - before > math.sqrt(2 * middle * (1 - middle) / n))
 
     def to_json(self) -> dict[str, Any]:
         """The state, for a checkpoint."""

@@ -132,7 +132,7 @@ class Settings(BaseSettings):
     clip_norm: float = Field(5.0, gt=0)
     """Gradients are scaled down to this global norm."""
     replays: Literal["auto", "0", "1", "2", "3", "5", "7"] = "auto"
-    """Replayed samples for each arriving one; `auto` replays when the stream is ordered or young."""
+    """Replayed samples for each arriving one; `auto` replays in ordered or young worlds."""
     replay_samples: int = Field(4096, ge=1, le=10_000_000)
     """Most raw samples in the replay buffer."""
     replay_bytes: int = Field(64 * MIB, ge=1)
@@ -168,7 +168,7 @@ class Settings(BaseSettings):
     drift_cooldown: int = Field(512, ge=0)
     """Samples after a drift in which no second one is declared."""
     recovery_samples: int = Field(1024, ge=1)
-    """Samples after which a reset that did not bring accuracy back is followed by a stronger one."""
+    """Samples after which a reset that did not help is followed by a stronger one."""
     accuracy_window: int = Field(512, ge=16)
     """Samples over which the present prequential accuracy is taken."""
 

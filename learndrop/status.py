@@ -60,7 +60,7 @@ def render(state: Mapping[str, Any]) -> None:
     if rows:
         print()
         table(("#", "unit", "state", "why"), rows)
-    events = list(state.get("events") or ())
+    events = [event for event in state.get("events") or () if event["type"] != "publish"]
     newest = sorted(events, key=lambda event: float(event["time"]))[-EVENTS_SHOWN:]
     if newest:
         print()

@@ -7,11 +7,11 @@ from pathlib import Path
 import orjson
 import pytest
 import torch
-from learning import digits, quick_learner, quick_settings
 
 from learndrop import checkpoint
 from learndrop.errors import BadSettings, DamagedFile, UnknownFileFormat
 from learndrop.learner import Learner
+from tests.learning import digits, quick_learner, quick_settings
 
 
 def saved(folder: Path, batches: int = 4) -> Learner:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from learning import digits, learn, quick_learner
 
 from learndrop.errors import NotLearnedYet
 from learndrop.learner import Learner
 from learndrop.messages import Sample
+from tests.learning import digits, learn, quick_learner
 
 
 def dropped(depth: int = 4, **overrides: object) -> Learner:
