@@ -24,7 +24,7 @@ EPILOG = (
     "Exit codes: 0 done, 1 failed, 2 not usable as asked, 3 not found, 5 refused for now, "
     "12 service not reachable, 130 interrupted."
 )
-QUICK_LENGTH, LENGTH = 2000, 5000
+QUICK_LENGTH, LENGTH = 4000, 5000
 app = typer.Typer(
     help="An image classifier that keeps learning while its learned layers leave training.\n\n"
     "Start here: [bold]learndrop demo[/], then [bold]learndrop status[/], "
@@ -149,7 +149,6 @@ def bench(
         list[str] | None, typer.Option(help="One after the other: clean, noise40, swap, ...")
     ] = None,
     length: Annotated[int | None, typer.Option(help="Samples in each world.", min=64)] = None,
-    warm: Annotated[int, typer.Option(help="Samples to train on first.", min=0)] = 0,
     seed: Annotated[list[int] | None, typer.Option(help="Repeat for several.")] = None,
     given: Annotated[
         list[str] | None, typer.Option("--set", help="A setting: --set rate=0.01")
@@ -178,7 +177,6 @@ def bench(
         out=out,
         settings=own,
         seeds=tuple(seed or (0,)),
-        warm=warm,
         say=typer.echo,
     )
     typer.echo((out / "table.md").read_text())

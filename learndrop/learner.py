@@ -24,7 +24,7 @@ from learndrop.errors import NotLearnedYet
 from learndrop.events import Event, EventType
 from learndrop.features import FeatureStore
 from learndrop.ledger import Ledger
-from learndrop.location import ActivationMonitor, renamed_share
+from learndrop.location import ActivationMonitor, renamed_share, renames
 from learndrop.messages import Sample
 from learndrop.precision import Choice, choose
 from learndrop.progress import Progress
@@ -415,7 +415,11 @@ class Learner:
             told = f"; with new names for the classes {renamed:.2f} of the answers would be right"
             scattered = renamed < 0.8 * (1.0 - self.drift_error)
             onset = (onset or 0) if scattered else None
+        renamed_rows: dict[int, int] = {}
         if onset is None:
+            if renamed is not None:
+                renamed_rows = renames(self.trial_answers, self.trial_targets)
+                self.trainer.rename(renamed_rows)
             told = "the labels changed: what is dropped stays dropped" + told
         else:
             begins = f"the change begins at {self._place_name(onset)}"
@@ -436,6 +440,7 @@ class Learner:
             onset=onset,
             strengths=[round(s, 2) for s in strengths],
             renamed_share=renamed,
+            renamed={self.classes[new]: self.classes[old] for new, old in renamed_rows.items()},
         )
 
     def _bring_back(self, back_to: int, cause: str, *, statistics: bool, **detail: Any) -> None:

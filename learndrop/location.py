@@ -145,6 +145,24 @@ def renamed_share(predicted: Sequence[int], targets: Sequence[int]) -> float | N
     return agreeing / len(targets)
 
 
+def renames(predicted: Sequence[int], targets: Sequence[int]) -> dict[int, int]:
+    """Which class each label was called before: its commonest answer, where that is another one
+    and at least half of its answers.
+
+    >>> renames([1, 1, 1, 0, 0, 2], [0, 0, 0, 1, 1, 2])
+    {0: 1, 1: 0}
+    """
+    by_label: dict[int, list[int]] = {}
+    for answer, target in zip(predicted, targets, strict=True):
+        by_label.setdefault(target, []).append(answer)
+    found = {}
+    for target, answers in sorted(by_label.items()):
+        commonest = max(set(answers), key=answers.count)
+        if commonest != target and 2 * answers.count(commonest) >= len(answers):
+            found[target] = commonest
+    return found
+
+
 def _channel_means(output: Tensor) -> NDArray[np.float64]:
     """[2, C]: mean and mean square of each channel, over images and places."""
     x = output.detach().float()

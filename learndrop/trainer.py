@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from learndrop import networks
 from learndrop.precision import Choice
 from learndrop.settings import Settings
 from learndrop.units import Chain
@@ -154,6 +155,15 @@ class Trainer:
         for m, value in zip(norms, momentum, strict=True):
             m.momentum = value
             m.eval()
+
+    def rename(self, rows: Mapping[int, int]) -> None:
+        """Give each class in `rows` the head's row that another one had: new names, old meaning."""
+        layer = networks.head(self.chain.units[-1].module)[1]
+        with torch.no_grad():
+            for parameter in layer.parameters(recurse=False):
+                old = parameter.clone()
+                for new, before in rows.items():
+                    parameter[new] = old[before]
 
     def prefix(self, x: Tensor) -> Tensor:
         """Maps that enter the cut, for images [N, 3, S, S]."""

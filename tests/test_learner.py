@@ -122,6 +122,17 @@ def test_a_change_of_labels_leaves_the_prefix_dropped() -> None:
     assert "labels changed" in resets[0].cause
 
 
+def test_new_names_for_the_classes_move_the_rows_of_the_head() -> None:
+    learner = quick_learner(recovery_samples=100_000)
+    learn(learner, digits("clean", length=4000))
+    before = learner.progress.newest_accuracy(256)
+    stream = digits("permuted", length=1600, seed=0)
+    learn(learner, stream)
+    reset = next(e for e in learner.recent_events if e.type == "reset")
+    assert len(reset.detail["renamed"]) >= 8
+    assert learner.progress.newest_accuracy(256) > before - 0.05
+
+
 def test_a_new_label_grows_the_head_and_keeps_what_was_known() -> None:
     learner = dropped(2)
     images = digits("clean", length=64).images[:8]

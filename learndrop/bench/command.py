@@ -17,6 +17,7 @@ from learndrop.bench.report import plot, table, training_seconds
 from learndrop.errors import LearndropError
 
 QUICK_WORLDS = ("clean", "rotated90", "permuted")
+FOR_DIGITS = {"image_size": 16, "rate": 0.05}  # tiny pictures, random first weights
 STRATEGIES = ("full fine-tuning", "learndrop", "head only", "held", "thinned")
 
 
@@ -28,7 +29,6 @@ def bench(
     out: Path = Path("out/bench"),
     settings: dict[str, Any] | None = None,
     seeds: Sequence[int] = (0,),
-    warm: int = 0,
     say: Callable[[str], None] = print,
 ) -> list[dict[str, Any]]:
     """Run every strategy on one stream, write a JSON a run, `table.md` and `bench.png`.
@@ -40,7 +40,6 @@ def bench(
         out: folder for results.
         settings: settings that differ from the defaults.
         seeds: one set of runs each.
-        warm: samples on which a network is trained first, alike for all (0: as `weights` says).
         say: told what happens.
 
     Returns:
@@ -54,8 +53,7 @@ def bench(
             "worlds": list(worlds),
             "length": length,
             "seed": seed,
-            "warm": warm,
-            "settings": settings or {},
+            "settings": (FOR_DIGITS if data == "digits" else {}) | (settings or {}),
         }
         found: dict[str, dict[str, Any]] = {}
         for name in STRATEGIES:
