@@ -176,13 +176,16 @@ def leave(record: Record, stream: Stream, stack: LocalStack, out: Path, console:
         Console(file=file, width=PIPED_WIDTH).print(report.table(record))
     report.plot(record, out / "demo.png")
     (out / "record.json").write_text(json.dumps(asdict(record), default=str))
-    picture, label = stream.example()
+    phase = record.phases[max(0, len(record.starts) - 1)]
+    picture, first, label = stream.example(phase)
     Image.fromarray(picture).save(out / "example.png")
     console.print(f"plot: {out / 'demo.png'}", highlight=False, soft_wrap=True)
     write_up(stack, out / "up.sh")
     console.print(
         f"\nTo start the service again with what it has learned: {out / 'up.sh'}", **AS_IT_IS
     )
+    if first != label:
+        console.print(f"  (example.png was a {first} and is called {label} by now)", **AS_IT_IS)
     for line in report.curl_lines(stack.service.url, out / "example.png", label):
         console.print(f"  {line}", **AS_IT_IS)
 

@@ -47,9 +47,10 @@ class Stream:
         pick = self._rng.choice(len(self._held), min(count, len(self._held)), replace=False)
         return self._seen(phase, self._held.images[pick], [self._held.labels[i] for i in pick])
 
-    def example(self) -> tuple[Images, str]:
-        """One held-out picture as it is, uint8 [S, S, 3], and its label."""
-        return self._held.images[0], self._held.labels[0]
+    def example(self, phase: Phase) -> tuple[Images, str, str]:
+        """A held-out picture as this phase shows it [S, S, 3]; its first and present name."""
+        images, names = self._seen(phase, self._held.images[:1], self._held.labels[:1])
+        return images[0], self._held.labels[0], names[0]
 
     def _seen(self, phase: Phase, images: Images, labels: list[str]) -> tuple[Images, list[str]]:
         classes = self.data.classes

@@ -45,7 +45,7 @@ def plan(scale: float = 1.0, changed: str = "noise60") -> list[Phase]:
         return max(64, round(samples * scale))
 
     def settling(title: str, pictures: str, labels: str) -> Phase:
-        return Phase(title, pictures, labels, n(2000), n(8000))
+        return Phase(title, pictures, labels, n(3000), n(9000))
 
     def change(title: str, pictures: str, labels: str, what: str) -> Phase:
         return Phase(title, pictures, labels, n(3000), n(3000), what)
