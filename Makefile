@@ -13,10 +13,10 @@ RUNTIME = service worker local
 SOURCES = learndrop service worker deploy tests
 # Tests share the cores with each other: one compute thread each, and never more than 4 at once.
 PYTEST = OMP_NUM_THREADS=1 $(RUN) -m pytest
-PARALLEL = -n auto --maxprocesses 4 --dist loadfile
+PARALLEL = -n auto --maxprocesses 4 --dist loadfile -m "not slow"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check bench compose-test clean
+.PHONY: help demo up test check bench bench-http compose-test clean
 
 help:  ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -28,7 +28,10 @@ up: runtime  ## Start the service on one machine without Redis or Docker (Ctrl-C
 	@$(RUN) -m deploy.local $(ARGS)
 
 bench: runtime  ## Compare with full fine-tuning and its controls, a few minutes
-	@$(RUN) -m learndrop.cli bench --quick $(ARGS)
+	@$(RUN) -m learndrop.cli bench --quick $(if $(DATA),--data "$(DATA)") $(ARGS)
+
+bench-http: runtime  ## What the service costs over a bare training loop (DATA=... images, ARGS=...)
+	@$(RUN) -m deploy.through_http $(if $(DATA),"$(DATA)") $(ARGS)
 
 test: check  ## Everything that CI runs: check, then all tests (ARGS=... for pytest)
 	$(PYTEST) $(PARALLEL) $(ARGS)

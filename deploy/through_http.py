@@ -1,6 +1,6 @@
-"""What does the service cost over the training loop alone? The same images both ways, side by side.
+"""What the service costs over the training loop alone: the same images both ways, side by side.
 
-`python -m deploy.through_http DATA` plays a data set (an .npz, a folder, torchvision:NAME:ROOT) once
+`python -m deploy.through_http DATA` plays a data set (as `learndrop feed` takes it) once
 
 - through a bare PyTorch loop: answer each batch, then one step of SGD on it, nothing else;
 - through `Learner.learn` in one process, with dropping off, so that the work is the same;
@@ -124,9 +124,8 @@ def measured(job: dict[str, Any], say: Callable[[str], None]) -> dict[str, dict[
 
     def note(name: str, result: dict[str, float]) -> None:
         found[name] = result
-        say(
-            f"{name:28} {result['samples_per_s']:7.1f} samples/s  accuracy {result['accuracy']:.4f}"
-        )
+        speed, accuracy = result["samples_per_s"], result["accuracy"]
+        say(f"{name:24} {speed:7.1f} samples/s  accuracy {accuracy:.4f}")
 
     for name, mode in (("bare loop", "bare"), ("Learner, one process", "learner")):
         note(name, _apart({**job, "mode": mode, "settings": {**own, "drop": False}}))
