@@ -56,8 +56,8 @@ def test_a_good_run_has_no_failures() -> None:
     ("flaw", "told"),
     [
         ({"drops": False}, ["no layer was dropped"]),
-        ({"drifts": False}, ["input: noise60: no drift", "labels: permuted: no drift"]),
-        ({"comes_back": False}, ["input: noise60: accuracy did not come back: 60.0 %"]),
+        ({"drifts": False}, ["input: noise90: no drift", "labels: permuted: no drift"]),
+        ({"comes_back": False}, ["input: noise90: accuracy did not come back: 60.0 %"]),
     ],
 )
 def test_each_flaw_is_told_in_one_line(flaw: dict[str, bool], told: list[str]) -> None:
@@ -95,7 +95,7 @@ def test_the_table_adds_up() -> None:
     assert [row.drifts for row in table] == [0, 0, 1, 0, 1, 0]
     assert saved(record) == pytest.approx(1 - last.flops_done / last.flops_full)
     text = printed(report.table(record), 120)
-    for word in ("input: noise60", "labels: permuted", "whole run", "5 of 6", "7,200"):
+    for word in ("input: noise90", "labels: permuted", "whole run", "5 of 6", "7,200"):
         assert word in text
 
 
@@ -209,7 +209,7 @@ def test_a_changed_world_alters_pictures_and_renames_labels() -> None:
     images, labels = plain.samples(plan()[0], 50)
     other, renamed = turned.samples(plan()[4], 50)
     assert not np.array_equal(images, other)
-    assert 20 < (other.astype(float) - images).std() < 60
+    assert 20 < (other.astype(float) - images).std() < 90
     assert all(a != b for a, b in zip(labels, renamed, strict=True))
     assert len({(a, b) for a, b in zip(labels, renamed, strict=True)}) == len(set(labels))
 

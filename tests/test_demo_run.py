@@ -102,7 +102,7 @@ def test_it_drops_notices_and_leaves_table_plot_and_record(stayed: tuple[Running
     with Image.open(out / "demo.png") as picture:
         assert picture.width > 1000
     table = (out / "table.txt").read_text()
-    assert "input: noise60" in table
+    assert "input: noise90" in table
     assert "labels: permuted" in table
     record = json.loads((out / "record.json").read_text())
     assert len({reading["phase"] for reading in record["readings"]}) == 6

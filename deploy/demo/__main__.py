@@ -62,8 +62,8 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="length of all phases")
     parser.add_argument(
         "--input",
-        default="noise60",
-        help="how the input changes: noise60 (default), rotated90, contrast0.3, inverted, ...",
+        default="noise90",
+        help="how the input changes: noise90 (default), rotated90, contrast0.3, inverted, ...",
     )
     parser.add_argument("--stay", action="store_true", help="keep the service up until Ctrl-C")
     return parser.parse_args(given)
@@ -219,9 +219,10 @@ def verdict(record: Record, console: Console) -> int:
     for line in told:
         console.print(f"not shown: {line}", style="bold", **AS_IT_IS)
     if not told:
+        back = any("returned" in reading.states for reading in record.readings)
         console.print(
-            "shown: layers dropped, both changes noticed, accuracy came back after each, "
-            "and predictions were answered all along",
+            f"shown: layers dropped{', came back and dropped again' if back else ''}, both changes "
+            "were noticed, accuracy came back after each, predictions were answered all along",
             **AS_IT_IS,
         )
     return 1 if told else 0

@@ -38,7 +38,7 @@ class Phase:
         return self.most > self.least
 
 
-def plan(scale: float = 1.0, changed: str = "noise60") -> list[Phase]:
+def plan(scale: float = 1.0, changed: str = "noise90") -> list[Phase]:
     """The six phases; `scale` stretches all of them, `changed` is the world of the new input."""
 
     def n(samples: int) -> int:
