@@ -85,7 +85,7 @@ def _bare_loop(data: Data, settings: Settings) -> tuple[float, int]:
     autocast = torch.autocast("cpu", DTYPES["bfloat16"], enabled=settings.precision == "bfloat16")
     torch.manual_seed(settings.seed)
     net = networks.build(settings.network, len(index), weights=settings.weights)
-    net.to(memory_format=layout)  # type: ignore[call-overload]
+    net.to(memory_format=layout)
     sgd = torch.optim.SGD(
         net.parameters(),
         lr=settings.rate,
