@@ -13,14 +13,14 @@ import pytest
 
 from deploy.guard import end
 
-# Says its name when it is asked to end.
+# Says its name when it is asked to end; each line in one write, for three share a pipe.
 CHILD = """
-import signal, sys, time
+import os, signal, sys, time
 def ask(*_):
-    print(sys.argv[1], flush=True)
+    os.write(1, sys.argv[1].encode() + b"\\n")
     sys.exit(0)
 signal.signal(signal.SIGTERM, ask)
-print("ready", flush=True)
+os.write(1, b"ready\\n")
 while True:
     time.sleep(60)
 """
