@@ -127,13 +127,16 @@ def renamed_share(predicted: Sequence[int], targets: Sequence[int]) -> float | N
 
     For each true label the commonest answer counts as its new name. After a change of labels this
     stays what the accuracy was; after a change of the input it falls, for the answers scatter.
-    Fewer than 8 samples a label tell nothing (a few answers always agree by chance).
+    Fewer than 8 samples a label tell nothing (a few answers always agree by chance), nor do
+    answers that are mostly right under the old names: the error rose, but not by new ones.
 
     >>> renamed_share([1] * 8 + [0] * 8, [0] * 8 + [1] * 8)
     1.0
     >>> renamed_share([1, 2, 3, 4] * 4, [0] * 8 + [1] * 8)
     0.25
     >>> renamed_share([1, 2], [0, 1]) is None
+    True
+    >>> renamed_share([0] * 8 + [1] * 7 + [0], [0] * 8 + [1] * 8) is None
     True
     """
     by_label: dict[int, list[int]] = {}
@@ -142,7 +145,8 @@ def renamed_share(predicted: Sequence[int], targets: Sequence[int]) -> float | N
     if not by_label or len(targets) < 8 * len(by_label):
         return None
     agreeing = sum(max(a.count(x) for x in set(a)) for a in by_label.values())
-    return agreeing / len(targets)
+    share = agreeing / len(targets)
+    return None if share >= 0.8 and not renames(predicted, targets) else share
 
 
 def renames(predicted: Sequence[int], targets: Sequence[int]) -> dict[int, int]:
