@@ -474,7 +474,8 @@ class Learner:
             return
         self.recovery = None
         now = self.progress.newest_accuracy(self.settings.window * self.settings.batch)
-        if trial.kept > 0 and self.trainer.cut > 0 and now < 0.9 * trial.accuracy_before:
+        helped = now >= 0.9 * trial.accuracy_before
+        if self.settings.drop and trial.kept > 0 and self.trainer.cut > 0 and not helped:
             self._bring_back(
                 0,
                 f"accuracy {now:.3f} did not come back to 0.9 of {trial.accuracy_before:.3f}:"

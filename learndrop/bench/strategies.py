@@ -40,7 +40,7 @@ def head_only() -> Strategy:
     """Only the last unit ever trains."""
 
     def begin(learner: Learner) -> None:
-        learner.trainer.move_cut(len(learner.chain.units) - 1)
+        learner.drop_to(len(learner.chain.units) - 1, "only the head ever trains")
 
     return Strategy("head only", {"drop": False}, begin)
 
