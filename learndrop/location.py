@@ -8,7 +8,7 @@ largest. The null is what the same comparison gave while the stream was quiet.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -125,46 +125,54 @@ class ActivationMonitor:
 def renamed_share(predicted: Sequence[int], targets: Sequence[int]) -> float | None:
     """How many answers would be right if only the names of the classes had changed.
 
-    For each true label the commonest answer counts as its new name. After a change of labels this
-    stays what the accuracy was; after a change of the input it falls, for the answers scatter.
-    Fewer than 8 samples a label tell nothing (a few answers always agree by chance), nor do
-    answers that are mostly right under the old names: the error rose, but not by new ones.
+    Each true label gets the answer that it got most often as its new name, no two the same. After a
+    change of labels this share stays what the accuracy was; after a change of the input it
+    falls, for the answers scatter or collapse into a few. Fewer than 8 samples a label tell nothing
+    (a few answers always agree by chance), nor do answers that are mostly right under the old
+    names: the error rose, but not by new ones.
 
     >>> renamed_share([1] * 8 + [0] * 8, [0] * 8 + [1] * 8)
     1.0
     >>> renamed_share([1, 2, 3, 4] * 4, [0] * 8 + [1] * 8)
     0.25
+    >>> renamed_share([3] * 16, [0] * 8 + [1] * 8)  # everything looks alike: no renaming
+    0.5
     >>> renamed_share([1, 2], [0, 1]) is None
     True
     >>> renamed_share([0] * 8 + [1] * 7 + [0], [0] * 8 + [1] * 8) is None
     True
     """
-    by_label: dict[int, list[int]] = {}
-    for answer, target in zip(predicted, targets, strict=True):
-        by_label.setdefault(target, []).append(answer)
-    if not by_label or len(targets) < 8 * len(by_label):
+    labels = len(set(targets))
+    if not labels or len(targets) < 8 * labels:
         return None
-    agreeing = sum(max(a.count(x) for x in set(a)) for a in by_label.values())
-    share = agreeing / len(targets)
-    return None if share >= 0.8 and not renames(predicted, targets) else share
+    counts, names = _new_names(predicted, targets)
+    share = sum(counts[t, a] for t, a in names.items()) / len(targets)
+    return None if share >= 0.8 and all(t == a for t, a in names.items()) else share
 
 
 def renames(predicted: Sequence[int], targets: Sequence[int]) -> dict[int, int]:
-    """Which class each label was called before: its commonest answer, where that is another one
-    and at least half of its answers.
+    """Which class each label was called before: where that is another one and got at least half
+    of the label's answers. No two labels get the same.
 
     >>> renames([1, 1, 1, 0, 0, 2], [0, 0, 0, 1, 1, 2])
     {0: 1, 1: 0}
     """
-    by_label: dict[int, list[int]] = {}
-    for answer, target in zip(predicted, targets, strict=True):
-        by_label.setdefault(target, []).append(answer)
-    found = {}
-    for target, answers in sorted(by_label.items()):
-        commonest = max(set(answers), key=answers.count)
-        if commonest != target and 2 * answers.count(commonest) >= len(answers):
-            found[target] = commonest
-    return found
+    counts, names = _new_names(predicted, targets)
+    totals = Counter(targets)
+    return {t: a for t, a in sorted(names.items()) if t != a and 2 * counts[t, a] >= totals[t]}
+
+
+def _new_names(
+    predicted: Sequence[int], targets: Sequence[int]
+) -> tuple[Counter[tuple[int, int]], dict[int, int]]:
+    """How often each label got each answer, and one answer a label, the most frequent pairs
+    first."""
+    counts = Counter(zip(targets, predicted, strict=True))
+    names: dict[int, int] = {}
+    for (target, answer), _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])):
+        if target not in names and answer not in names.values():
+            names[target] = answer
+    return counts, names
 
 
 def _channel_means(output: Tensor) -> NDArray[np.float64]:
