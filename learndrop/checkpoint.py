@@ -28,7 +28,8 @@ from torch import Tensor
 from learndrop.errors import BadSettings, DamagedFile, UnknownFileFormat
 from learndrop.events import Event
 from learndrop.files import rename_folder, sync_folder, write_new
-from learndrop.learner import Learner, Life, Probation, Recovery
+from learndrop.learner import Learner
+from learndrop.life import Life, Recovery
 from learndrop.precision import Choice
 from learndrop.settings import Settings
 from learndrop.spec import NetworkSpec
@@ -131,15 +132,13 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _tensors(learner: Learner) -> dict[str, Tensor]:
-    scores, _ = learner.scorer.state()
     parts: dict[str, Mapping[str, Tensor]] = {
         "weights": learner.chain.state_dict(),
         "momentum": learner.trainer.momentum(),
-        "features": learner.features.tensors(),
-        "scores": scores,
-        "replay": {n: torch.from_numpy(a) for n, a in learner.replay.arrays().items()},
+        "settling": learner.settling.tensors(),
+        "rehearsal": learner.rehearsal.tensors(),
         "other": {
-            "long_run": torch.from_numpy(learner.long_run),
+            "long_run": torch.from_numpy(learner.labels.long_run),
             "torch_rng": torch.get_rng_state(),
         },
     }
@@ -153,23 +152,16 @@ def _tensors(learner: Learner) -> dict[str, Tensor]:
 def _values(learner: Learner) -> dict[str, Any]:
     return {
         "classes": learner.classes,
+        "recent_labels": list(learner.labels.recent),
         "cut": learner.trainer.cut,
         "life": asdict(learner.life),
-        "probation": asdict(learner.probation) if learner.probation else None,
         "recovery": asdict(learner.recovery) if learner.recovery else None,
-        "drift_error": learner.drift_error,
-        "trial": [learner.trial_answers, learner.trial_targets],
         "returned": sorted(learner.returned),
-        "unit_scores": {str(u): s for u, s in learner.unit_scores.items()},
-        "recent_labels": list(learner.recent_labels),
         "events": [e.to_json() for e in learner.recent_events],
         "progress": learner.progress.to_json(),
-        "detector": learner.detector.to_json(),
-        "monitor": learner.monitor.to_json(),
-        "rule": learner.rule.to_json(),
-        "replay": learner.replay.to_json(),
-        "features": learner.features.to_json(),
-        "scorer": learner.scorer.state()[1],
+        "watch": learner.watch.to_json(),
+        "settling": learner.settling.to_json(),
+        "rehearsal": learner.rehearsal.to_json(),
         "ledger": learner.ledger.to_json(),
         "precision": learner.precision.to_json(),
     }
@@ -186,28 +178,18 @@ def _restore(settings: Settings, values: dict[str, Any], tensors: dict[str, Tens
     learner.settings, learner.spec = settings, NetworkSpec.from_settings(settings)
     learner.chain.load_state_dict(parts["weights"])
     learner.trainer.load_momentum(parts.get("momentum", {}), values["cut"])
+    learner.labels.load(values["recent_labels"], parts["other"]["long_run"].numpy())
     learner.life = Life(**values["life"])
-    learner.probation = Probation(**values["probation"]) if values["probation"] else None
     learner.recovery = Recovery(**values["recovery"]) if values["recovery"] else None
-    learner.drift_error = values["drift_error"]
-    learner.trial_answers, learner.trial_targets = values["trial"]
     learner.returned = set(values["returned"])
-    learner.unit_scores = {int(u): s for u, s in values["unit_scores"].items()}
-    learner.recent_labels.extend(values["recent_labels"])
     learner.recent_events = deque(
         (Event.from_json(e) for e in values["events"]), maxlen=settings.events_kept
     )
     learner.progress.load_json(values["progress"])
-    learner.detector.load_json(values["detector"])
-    learner.monitor.load_json(values["monitor"])
-    learner.rule.load_json(values["rule"])
-    replay = {n: t.numpy() for n, t in parts["replay"].items()}
-    learner.replay.load(replay, values["replay"])
-    learner.features.load(parts["features"], values["features"], str(learner.device))
-    learner.long_run = parts["other"]["long_run"].numpy().copy()
+    learner.watch.load_json(values["watch"])
+    learner.rehearsal.load(parts["rehearsal"], values["rehearsal"])
     learner.ledger.load_json(values["ledger"])
-    learner.scorer.start(learner.trainer.trained)
-    learner.scorer.load(parts.get("scores", {}), values["scorer"])
+    learner.settling.load(parts.get("settling", {}), values["settling"], learner.trainer.trained)
     torch.set_rng_state(parts["other"]["torch_rng"])
     return learner
 

@@ -32,7 +32,7 @@ def overview(learner: Learner) -> dict[str, Any]:
             "total": len(rows),
             "units": rows,
         },
-        "drift": {"count": life.drifts, "error": learner.detector.error},
+        "drift": {"count": life.drifts, "error": learner.watch.detector.error},
         "flops": ledger.totals(),
         "seconds": dict(life.seconds),
         "rate": learner.rate,
@@ -64,12 +64,13 @@ def overview(learner: Learner) -> dict[str, Any]:
 def unit_rows(learner: Learner) -> list[dict[str, Any]]:
     """One row a unit, in the order of the network."""
     cut = learner.trainer.cut
-    frozen_from = learner.probation.back_to if learner.probation else cut
+    settling = learner.settling
+    frozen_from = settling.probation.back_to if settling.probation else cut
     whole = sum(u.flops for u in learner.chain.units) or 1
     rows = []
     for unit in learner.chain.units:
         position = unit.position
-        record = learner.rule.records[position]
+        record = settling.rule.records[position]
         why = record.why
         if position >= len(learner.chain.units) - learner.settings.keep_units:
             why = "the last units are never dropped"
@@ -86,7 +87,7 @@ def unit_rows(learner: Learner) -> list[dict[str, Any]]:
                 "name": unit.name,
                 "position": position,
                 "state": state,
-                "scores": learner.unit_scores.get(position, {}),
+                "scores": settling.unit_scores.get(position, {}),
                 "why": why,
                 "parameters": unit.parameters,
                 "flops_share": unit.flops / whole,

@@ -1,0 +1,56 @@
+"""The classes as they grew, and how often each came."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+RECENT = 256  # samples over which the present mix of classes is taken
+FORGETS = 1e-4  # a sample: the long run is about ten thousand of them
+
+
+class Labels:
+    """Class indices by label, in the order in which labels came.
+
+    >>> labels = Labels(["cat"])
+    >>> labels.add_new(["dog", "cat", "dog"])
+    ['dog']
+    >>> labels.take(["dog", "cat"])
+    array([1, 0])
+    """
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self.classes: list[str] = list(classes)
+        self.recent: deque[int] = deque(maxlen=RECENT)
+        self.long_run: NDArray[np.float64] = np.zeros(max(2, len(self.classes)))
+        self._index = {label: i for i, label in enumerate(self.classes)}
+
+    def add_new(self, labels: Sequence[str]) -> list[str]:
+        """Make classes of the labels not seen before; these labels, each once."""
+        new = [label for label in dict.fromkeys(labels) if label not in self._index]
+        for label in new:
+            self._index[label] = len(self.classes)
+            self.classes.append(label)
+        missing = max(0, len(self.classes) - len(self.long_run))
+        self.long_run = np.concatenate([self.long_run, np.zeros(missing)])
+        return new
+
+    def take(self, labels: Sequence[str]) -> NDArray[np.int64]:
+        """Count the labels; their class indices [N]."""
+        targets = np.array([self._index[label] for label in labels], np.int64)
+        self.recent.extend(targets.tolist())
+        self.long_run *= (1 - FORGETS) ** len(targets)
+        np.add.at(self.long_run, targets, 1.0)
+        return targets
+
+    def recent_counts(self) -> NDArray[np.int64]:
+        """Samples of each class among the newest ones."""
+        return np.bincount(np.array(self.recent), minlength=len(self.long_run))
+
+    def load(self, recent: Sequence[int], long_run: NDArray[np.float64]) -> None:
+        """Take back the newest labels and the long run, from a checkpoint; the classes stay."""
+        self.recent.extend(recent)
+        self.long_run = long_run.copy()

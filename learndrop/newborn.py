@@ -1,0 +1,42 @@
+"""What a learner begins with: the network in units, where it lives, and its arithmetic."""
+
+from __future__ import annotations
+
+import torch
+
+from learndrop import networks, units
+from learndrop.chain import Chain
+from learndrop.precision import Choice, choose
+from learndrop.settings import Settings
+
+
+def newborn(settings: Settings, precision: Choice | None) -> tuple[Chain, torch.device, Choice]:
+    """Build the network of the settings; how it is computed is measured unless it is known.
+
+    Raises:
+        BadNetwork: if the network cannot be built or cut.
+    """
+    device = _device(settings.device)
+    size = settings.image_size
+    model = networks.build(
+        settings.network,
+        max(2, len(settings.classes)),
+        weights=settings.weights,
+        seed=settings.seed,
+        image_size=size,
+    )
+    chain = units.cut(model, torch.zeros(1, 3, size, size))
+    choice = precision or choose(
+        chain,
+        torch.zeros(settings.batch, 3, size, size),
+        device,
+        settings.precision,
+        settings.memory_format,
+    )
+    return chain, device, choice
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)

@@ -1,0 +1,147 @@
+"""Notices that the stream has changed and, some batches later, says what about it has.
+
+Two steps: the errors rise (an alarm); then a few batches of the new world are looked at (a trial),
+and the verdict says whether the labels changed or the pictures, and where that begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from learndrop.drift import DriftDetector
+from learndrop.location import ActivationMonitor, renamed_share, renames
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """The stream has changed.
+
+    Attributes:
+        before: mean error before the change.
+        after: mean error since.
+        samples: how many of the newest samples are of the new world.
+    """
+
+    before: float
+    after: float
+    samples: int
+
+    @property
+    def cause(self) -> str:
+        """The alarm as a sentence."""
+        return f"error rose from {self.before:.3f} to {self.after:.3f}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What changed.
+
+    Attributes:
+        onset: position of the first unit whose input differs (0: the pictures themselves); None
+            where only the labels changed.
+        strengths: how far each position lies above its quiet mean, in quiet spreads.
+        accuracy_before: before the alarm.
+        renamed_share: share of answers that would be right under new names; None if unknown.
+        renames: which class each class was called before, where only the labels changed.
+    """
+
+    onset: int | None
+    strengths: list[float]
+    accuracy_before: float
+    renamed_share: float | None = None
+    renames: dict[int, int] = field(default_factory=dict)
+
+    def cause(self, units: Sequence[str]) -> str:
+        """The verdict as a sentence; `units` are the names of the network's units.
+
+        >>> Verdict(2, [0.0, 0.0, 9.0], 0.9).cause(["stem", "middle", "head"])
+        'the change begins at middle: what it touches comes back'
+        """
+        if self.onset is None:
+            told = "the labels changed: what is dropped stays dropped"
+        else:
+            place = "the input" if self.onset == 0 else units[self.onset - 1]
+            told = f"the change begins at {place}: what it touches comes back"
+        if self.renamed_share is None:
+            return told
+        return (
+            f"{told}; with new names for the classes {self.renamed_share:.2f} of the answers"
+            " would be right"
+        )
+
+
+class Watch:
+    """Drift detector, activation monitor and the trial after an alarm.
+
+    Args:
+        units: positions watched (position 0 is the network's input).
+        delta: confidence of the drift detector.
+        cooldown: samples after an alarm in which no other is raised.
+    """
+
+    def __init__(self, units: int, delta: float, cooldown: int) -> None:
+        self.detector = DriftDetector(delta, cooldown)
+        self.monitor = ActivationMonitor(units)
+        self._error_before = 0.0
+        self._answers: list[int] = []
+        self._targets: list[int] = []
+
+    def look(self, outputs: Sequence[Tensor]) -> None:
+        """Take the network's input and each unit's output for one batch: [N, C, ...] each."""
+        self.monitor.update(outputs)
+
+    def update(
+        self, right: Sequence[bool], answers: NDArray[np.int64], targets: NDArray[np.int64]
+    ) -> Alarm | Verdict | None:
+        """Take the answers [N] to one batch, after `look`, and say what there is to say."""
+        if self.monitor.on_trial:
+            self._answers += answers.tolist()
+            self._targets += targets.tolist()
+            return self._judge() if self.monitor.trial_is_over else None
+        for verdict in right:
+            self.detector.update(not verdict)
+            if self.detector.drift_detected:
+                return self._raise_alarm()
+        return None
+
+    def _raise_alarm(self) -> Alarm:
+        alarm = Alarm(self.detector.before, self.detector.after, self.detector.width)
+        self._error_before = alarm.before
+        self.detector.reset()
+        self.monitor.start_trial()
+        self._answers, self._targets = [], []
+        return alarm
+
+    def _judge(self) -> Verdict:
+        onset, strengths = self.monitor.onset()
+        accuracy = 1.0 - self._error_before
+        share = renamed_share(self._answers, self._targets)
+        if share is None:
+            return Verdict(onset, strengths, accuracy)
+        # the answers know better than the statistics: a turned picture has those of an upright
+        # one, and a batch of unlucky pictures shifts them without meaning anything
+        if share < 0.8 * accuracy:  # scattered
+            return Verdict(onset or 0, strengths, accuracy, share)
+        return Verdict(None, strengths, accuracy, share, renames(self._answers, self._targets))
+
+    def to_json(self) -> dict[str, Any]:
+        """The state, for a checkpoint."""
+        return {
+            "detector": self.detector.to_json(),
+            "monitor": self.monitor.to_json(),
+            "error_before": self._error_before,
+            "trial": [self._answers, self._targets],
+        }
+
+    def load_json(self, data: Mapping[str, Any]) -> None:
+        """Take back what `to_json` gave."""
+        self.detector.load_json(data["detector"])
+        self.monitor.load_json(data["monitor"])
+        self._error_before = data["error_before"]
+        self._answers, self._targets = data["trial"]

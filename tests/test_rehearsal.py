@@ -1,0 +1,40 @@
+"""How many replays go with each arriving sample."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from learndrop import checkpoint
+from learndrop.labels import Labels
+from tests.learning import digits, learn, quick_learner, quick_settings
+
+
+def mixed() -> Labels:
+    labels = Labels(["a", "b"])
+    labels.take(["a", "b"] * 16)
+    return labels
+
+
+@pytest.mark.parametrize("from_scratch", [True, False])
+def test_a_young_network_replays_unless_it_began_with_first_weights(from_scratch: bool) -> None:
+    rehearsal = quick_learner().rehearsal
+    assert rehearsal.replays(mixed(), 0, from_scratch=from_scratch) == int(from_scratch)
+
+
+def test_a_mixed_stream_needs_none_once_the_world_is_known() -> None:
+    assert quick_learner().rehearsal.replays(mixed(), 10_000, from_scratch=True) == 0
+
+
+def test_a_number_in_the_settings_holds() -> None:
+    assert quick_learner(replays="2").rehearsal.replays(mixed(), 0, from_scratch=False) == 2
+
+
+def test_a_restored_learner_still_knows_that_it_began_with_first_weights(tmp_path: Path) -> None:
+    checkpoint.save(quick_learner(), tmp_path, "1-0", keep=1)
+    found = checkpoint.load_latest(tmp_path, quick_settings(weights="first.pth"))
+    assert found is not None
+    learn(found[0], digits("clean", length=256))
+    totals = found[0].ledger.totals()
+    assert totals["forward_done"] == totals["forward_full"] > 0  # not one replay
