@@ -14,7 +14,7 @@ from worker.metrics import WorkerMetrics
 
 
 class Report(Protocol):
-    """What one call of `learn` did: see learndrop.learner.Report."""
+    """What one call of `learn` did: see learndrop.life.Report."""
 
     @property
     def count(self) -> int: ...
