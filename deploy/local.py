@@ -88,6 +88,7 @@ class LocalStack:
             self.worker.environment = self._environment(worker_threads)
             self.worker.environment["LEARNDROP_WORKER_THREADS"] = str(worker_threads)
             self.service.environment = self._environment(settings.serve_threads)
+            self.service.environment["OMP_WAIT_POLICY"] = "passive"
             self.worker.start()
             self.service.start()
             self._start_guard()
@@ -133,11 +134,10 @@ class LocalStack:
         self.stop()
 
     def _environment(self, threads: int) -> dict[str, str]:
-        # Threads that spin while they wait for each other make two busy processes on few cores
-        # three times slower than need be: so they wait passively, and the worker leaves the
-        # service its share of the cores.
+        # Threads that spin while they wait for each other slow other busy processes down, so the
+        # service's wait passively and the worker leaves it its share of the cores. The worker's
+        # spin: waiting passively cost its steps 35 % (355 against 231 samples/s with 2 threads).
         return {
-            "OMP_WAIT_POLICY": "passive",
             "OMP_NUM_THREADS": str(threads),
             **to_environment(self.settings),
             "LEARNDROP_DATA_DIR": str(self.data_dir),
