@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from learndrop import networks
-from learndrop.precision import Choice
+from learndrop.precision import Choice, autocast
 from learndrop.settings import Settings
 from learndrop.units import Chain
 
@@ -200,8 +200,7 @@ class Trainer:
         self._build()
 
     def _autocast(self) -> torch.autocast:
-        enabled = self.choice.dtype == torch.bfloat16
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=bool(enabled))
+        return autocast(self.device, self.choice.dtype)
 
     def _keep_momentum(self) -> None:
         for unit in self.chain.units[self.cut :]:
