@@ -213,7 +213,7 @@ class Learner:
         due = self.progress.samples + self.settings.recovery_samples
         self.recovery = Recovery(verdict.accuracy_before, due, back_to)
         names = self.classes
-        self._bring_back(
+        self.bring_back(
             back_to,
             verdict.cause([u.name for u in self.chain.units]),
             statistics=onset is not None,
@@ -223,8 +223,10 @@ class Learner:
             renamed={names[new]: names[old] for new, old in verdict.renames.items()},
         )
 
-    def _bring_back(self, back_to: int, cause: str, *, statistics: bool, **detail: Any) -> None:
-        """Return the units from `back_to` on to training, with a fresh optimizer and rate."""
+    def bring_back(self, back_to: int, cause: str, *, statistics: bool, **detail: Any) -> None:
+        """Return the units from `back_to` on to training, with a fresh optimizer and rate.
+
+        Called at a drift, or by somebody who knows of one."""
         depth = self.trainer.cut
         self.trainer.move_cut(back_to, fresh=True)
         self.trainer.forget_momentum()
@@ -247,7 +249,7 @@ class Learner:
         now = self.progress.newest_accuracy(self.settings.window * self.settings.batch)
         more_to_return = self.settings.drop and trial.kept > 0 and self.trainer.cut > 0
         if more_to_return and not trial.helped(now):
-            self._bring_back(0, trial.failed(now), statistics=True)
+            self.bring_back(0, trial.failed(now), statistics=True)
 
     # -- labels, tensors, events ------------------------------------------------------------
 
