@@ -16,7 +16,7 @@ PYTEST = OMP_NUM_THREADS=1 $(RUN) -m pytest
 PARALLEL = -n auto --maxprocesses 4 --dist loadfile -m "not slow"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check bench bench-http compose-test clean
+.PHONY: help demo up test check bench bench-http chaos fuzz soak compose-test clean
 
 help:  ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -42,6 +42,15 @@ check: environment  ## Style, types, import rules, the compose files
 	$(RUN) -m mypy
 	$(RUN) -c 'from importlinter.cli import lint_imports_command as c; c()'
 	$(RUN) -m check_jsonschema --builtin-schema vendor.compose-spec docker-compose.yml deploy/compose.gpu.yml
+
+chaos: environment  ## Kills, full disks, wrong clocks, hands in Redis: 40 minutes, docs/reliability.md
+	$(RUN) -m tests.reliability chaos $(ARGS)
+
+fuzz: environment  ## Mutated pictures, forms, entries and requests: 12 minutes, docs/reliability.md
+	$(RUN) -m tests.reliability fuzz $(ARGS)
+
+soak: environment  ## Overload, swaps, memory, threads: 35 minutes, docs/reliability.md
+	$(RUN) -m tests.reliability soak $(ARGS)
 
 compose-test: client  ## Build and run docker-compose.yml for real, then take it down (needs Docker)
 	@$(RUN) -m deploy.compose_test $(ARGS)
