@@ -118,9 +118,9 @@ class Trial:
         self.say(f"predicted 200 digits, {right} right, with model version {version}")
 
     def account(self, client: Client) -> None:
-        """accepted = learned + buried + pending, and nothing else was accepted than was sent."""
+        """The account adds up, and nothing else was accepted than was sent."""
         samples = client.wait_learned(timeout_s=HEALTHY_S)["samples"]
-        parts = samples["learned"] + samples["buried"] + samples["pending"]
+        parts = sum(samples[n] for n in ("learned", "buried", "deleted", "pending"))
         expect(samples["accepted"] == parts == self.sent, f"sent {self.sent}, account {samples}")
 
     def ask_prometheus(self) -> None:

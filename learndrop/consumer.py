@@ -18,7 +18,7 @@ from typing import Any
 from learndrop.connections import connect, translated
 from learndrop.errors import StreamAway
 from learndrop.keys import GROUP, Keys
-from learndrop.scripts import ACK, ADOPT, BLAME, BURY, JOIN, RECONCILE
+from learndrop.scripts import ACK, ADOPT, BLAME, BURY, HOLD, JOIN, RECONCILE
 from learndrop.settings import Settings
 from learndrop.stream import COUNTED, MARK, START, Counts, Entry, Reason, counts_from, size_of
 
@@ -36,9 +36,9 @@ class RedisConsumer:
         self._redis: Any = connect(settings)
         self._scripts = {
             text: self._redis.register_script(text)
-            for text in (JOIN, BLAME, ACK, BURY, ADOPT, RECONCILE)
+            for text in (JOIN, BLAME, ACK, BURY, ADOPT, RECONCILE, HOLD)
         }
-        self._settled = [keys.stream, keys.counters, keys.foreign, keys.suspects]
+        self._settled = keys.settled
         self._block_s = min(LONGEST_BLOCK_S, settings.redis_timeout_s / 2)
         self._buried: Counter[Reason] = Counter()
         self._acked_at = time.monotonic()
@@ -87,12 +87,14 @@ class RedisConsumer:
             self._handed = taken[-1].id
         return taken
 
-    def hold(self, ids: Sequence[str]) -> None:
+    def hold(self, ids: Sequence[str]) -> set[str]:
         """See Consumer."""
         self._marked = True  # also when the answer is lost: Redis may have it
+        keys = [self._keys.in_hand, self._keys.counters, self._keys.aside]
         with self._asking():
-            self._redis.set(self._keys.in_hand, " ".join(ids))
-        self._held = list(ids)
+            gone = {i.decode() for i in self._run(HOLD, keys, list(ids))}
+        self._held = [i for i in ids if i not in gone]
+        return gone
 
     def release(self) -> None:
         """See Consumer. Redis is told by the next `hold`, or by a claim that has to wait."""
@@ -133,7 +135,7 @@ class RedisConsumer:
     def _join(self) -> None:
         self._ahead.clear()
         self._handed = self._position
-        self._run(JOIN, [self._keys.stream], [GROUP, self._position])
+        self._run(JOIN, [self._keys.stream, self._keys.counters], [GROUP, self._position])
         if not self._opened:
             self._ack(self._position)
             self._judge()
@@ -196,7 +198,8 @@ class RedisConsumer:
     def _ack(self, through: str) -> int:
         total = 0
         while True:
-            taken = int(self._run(ACK, self._settled, [GROUP, through, ACK_CHUNK]))
+            args = [GROUP, through, ACK_CHUNK, self._settings.fates_kept]
+            taken = int(self._run(ACK, [*self._settled, self._keys.fates], args))
             total += taken
             if taken < ACK_CHUNK:
                 return total

@@ -33,8 +33,18 @@ class Keys:
 
     @property
     def counters(self) -> str:
-        """Hash: accepted, learned, buried, vanished, bytes (of pixels that wait), rate."""
+        """Hash: the account, vanished, bytes (of waiting pixels), rate, seen (last id in hand)."""
         return self._key("counters")
+
+    @property
+    def fates(self) -> str:
+        """Stream of how each sample ended, under the sample's own id."""
+        return self._key("fates")
+
+    @property
+    def aside(self) -> str:
+        """Sorted set: fates of samples that ended before their turn, by the time in their id."""
+        return self._key("aside")
 
     @property
     def in_hand(self) -> str:
@@ -50,6 +60,11 @@ class Keys:
     def foreign(self) -> str:
         """Set: ids of waiting entries that somebody else than the service wrote."""
         return self._key("foreign")
+
+    @property
+    def settled(self) -> list[str]:
+        """What every script needs that takes entries off the stream, in its order."""
+        return [self.stream, self.counters, self.foreign, self.suspects, self.aside]
 
     @property
     def state(self) -> str:

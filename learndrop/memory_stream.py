@@ -12,7 +12,19 @@ from collections.abc import Callable, Mapping, Sequence
 
 from learndrop.messages import Sample
 from learndrop.settings import Settings, load_settings
-from learndrop.stream import MARK, START, Counts, Entry, Reason, account, fields_of, full, size_of
+from learndrop.stream import (
+    MARK,
+    START,
+    Counts,
+    Discarded,
+    Entry,
+    Reason,
+    account,
+    checked_id,
+    fields_of,
+    full,
+    size_of,
+)
 
 
 class MemoryStream:
@@ -30,7 +42,9 @@ class MemoryStream:
             maxlen=self.settings.dead_letters_kept
         )
         self.changed = threading.Condition(threading.RLock())
-        self.accepted = self.learned = self.buried = 0
+        self.accepted = self.learned = self.buried = self.deleted = 0
+        self.aside: set[str] = set()
+        self.seen = START
         self.foreign: set[str] = set()
         self.in_hand: list[str] = []
         self.deaths: Counter[str] = Counter()
@@ -67,11 +81,25 @@ class MemoryStream:
     def account(self) -> Counts:
         """The account, for whoever may not await."""
         with self.changed:
-            return account(self.accepted, self.learned, self.buried, len(self.entries))
+            pending = len(self.entries)
+            return account(self.accepted, self.learned, self.buried, self.deleted, pending=pending)
 
     async def counts(self) -> Counts:
         """See Publisher."""
         return self.account()
+
+    async def discard(self, ids: Sequence[str]) -> list[Discarded]:
+        """See Publisher."""
+        said: list[Discarded] = []
+        with self.changed:
+            for entry_id in map(checked_id, ids):
+                if not self.settle(entry_id):
+                    said.append("gone")
+                    continue
+                self.deleted += 1
+                self.aside.add(entry_id)
+                said.append("seen" if _number(entry_id) <= _number(self.seen) else "waiting")
+        return said
 
     async def check(self) -> list[str]:
         """See Publisher."""
@@ -141,9 +169,14 @@ class MemoryConsumer:
             self._handed = taken[-1].id
         return taken
 
-    def hold(self, ids: Sequence[str]) -> None:
+    def hold(self, ids: Sequence[str]) -> set[str]:
         """See Consumer."""
-        self._stream.in_hand = list(ids)
+        with self._stream.changed:
+            gone = self._stream.aside.intersection(ids)
+            held = [i for i in ids if i not in gone]
+            if held:
+                self._stream.in_hand, self._stream.seen = held, held[-1]
+            return gone
 
     def release(self) -> None:
         """See Consumer."""
@@ -161,8 +194,8 @@ class MemoryConsumer:
             done = [i for i in stream.entries if _number(i) <= _number(through)]
             learned = sum(map(stream.settle, done))
             stream.learned += learned
-            counts = stream.account()
-            gone = counts.accepted - counts.learned - counts.buried - counts.pending
+            stream.aside -= {i for i in stream.aside if _number(i) <= _number(through)}
+            gone = stream.account().missing
             if gone > 0:
                 why = f"{gone} entries were deleted by another hand"
                 stream.dead.append(("", "vanished", why, {}))
@@ -188,6 +221,7 @@ class MemoryConsumer:
     def _judge(self) -> None:
         stream = self._stream
         self.ack(self._position)
+        stream.seen = self._position
         stream.deaths.update(stream.in_hand)
         if len(stream.in_hand) == 1:
             stream.died_alone.update(stream.in_hand)

@@ -1,8 +1,12 @@
 """The steps on the stream that must happen as a whole, as Lua that Redis runs undivided.
 
 Only commands and options that every server since Redis 6.2 has, so also every Valkey. The account
-`accepted = learned + buried + pending` rests on one rule: an entry leaves the stream in the same
-script that counts it. What then is missing was deleted by another hand, and is exactly countable.
+`accepted = learned + buried + deleted + pending` rests on one rule: an entry leaves the stream in
+the script that counts it. What then is missing was taken by another hand, and is exactly countable.
+
+An entry's fate is written in that script too. Entries are learned in the order of their ids, so
+`fates` is a stream under these same ids; what is buried or deleted out of turn is set aside in a
+sorted set until the learned ones have come so far.
 """
 
 from __future__ import annotations
@@ -25,6 +29,32 @@ for sample = 1, samples do
   at = at + parts + 1
 end
 return {1, ids}
+"""
+
+_IDS = """
+-- Whether one id comes before another; as text, since they may be larger than Lua counts exactly.
+local function before(a, b)
+  local a_ms, a_seq = string.match(a, '^(%d+)-(%d+)$')
+  local b_ms, b_seq = string.match(b, '^(%d+)-(%d+)$')
+  local x, y = a_ms, b_ms
+  if x == y then x, y = a_seq, b_seq end
+  if #x ~= #y then return #x < #y end
+  return x < y
+end
+"""
+
+_ASIDE = """
+-- The fate that an entry met out of turn, or nil.
+local function fate_aside(aside, id)
+  local ms = string.match(id, '^%d+')
+  for _, told in ipairs(redis.call('ZRANGEBYSCORE', aside, ms, ms)) do
+    local at, fate = string.match(told, '^(%S+) (.*)$')
+    if at == id then return fate end
+  end
+end
+local function set_aside(aside, id, fate)
+  redis.call('ZADD', aside, string.match(id, '^%d+'), id .. ' ' .. fate)
+end
 """
 
 _SETTLE = """
@@ -54,34 +84,96 @@ end
 """
 
 ACK = (
-    _SETTLE
+    _IDS
+    + _SETTLE
     + """
--- ARGV group, last id that is learned, most entries. Returns how many were taken off.
-local found = redis.call('XRANGE', KEYS[1], '-', ARGV[2], 'COUNT', ARGV[3])
+-- KEYS also aside, fates; ARGV group, last id that is learned, most entries, fates kept.
+-- Returns how many were taken off.
+local most, upto = tonumber(ARGV[3]), ARGV[2]
+local found = redis.call('XRANGE', KEYS[1], '-', upto, 'COUNT', most)
 settle(ARGV[1], found, 'learned')
-if #found < tonumber(ARGV[3]) then
-  -- Ids whose entries another hand deleted stay pending for ever unless acknowledged.
-  local left = redis.pcall('XPENDING', KEYS[1], ARGV[1], '-', ARGV[2], ARGV[3])
-  if not left.err then
-    for _, pending in ipairs(left) do redis.call('XACK', KEYS[1], ARGV[1], pending[1]) end
+if #found == most then upto = found[most][1] end
+local told = {}
+for n, entry in ipairs(found) do told[n] = {entry[1], 'learned'} end
+local ms = string.match(upto, '^%d+')
+for _, fate in ipairs(redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', ms)) do
+  local id, what = string.match(fate, '^(%S+) (.*)$')
+  if not before(upto, id) then
+    told[#told + 1] = {id, what}
+    redis.call('ZREM', KEYS[5], fate)
   end
+end
+-- Ids whose entries another hand deleted stay pending for ever unless acknowledged.
+local left = redis.pcall('XPENDING', KEYS[1], ARGV[1], '-', upto, most)
+if not left.err then
+  for _, pending in ipairs(left) do
+    redis.call('XACK', KEYS[1], ARGV[1], pending[1])
+    told[#told + 1] = {pending[1], 'buried vanished deleted by another hand'}
+  end
+end
+table.sort(told, function(a, b) return before(a[1], b[1]) end)
+for _, fate in ipairs(told) do
+  -- Refused only for an id that lies before one that has a fate: its own is then unknown.
+  redis.pcall('XADD', KEYS[6], 'MAXLEN', '~', ARGV[4], fate[1], 'fate', fate[2])
 end
 return #found
 """
 )
 
 BURY = (
-    _SETTLE
+    _ASIDE
+    + _SETTLE
     + """
--- KEYS also dead; ARGV group, id, reason, why, time, dead letters kept. Returns 1, or 0 if gone.
+-- KEYS also aside, dead; ARGV group, id, reason, why, time, dead letters kept.
+-- Returns 1, or 0 if gone.
 local found = redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2])
 if #found == 0 then return 0 end
 local fields = found[1][2]
 local copy = {'dead-id', ARGV[2], 'dead-reason', ARGV[3], 'dead-why', ARGV[4], 'dead-at', ARGV[5]}
 for i = 1, math.min(#fields, 256) do copy[#copy + 1] = fields[i] end
-redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[6], '*', unpack(copy))
+redis.call('XADD', KEYS[6], 'MAXLEN', '~', ARGV[6], '*', unpack(copy))
 settle(ARGV[1], found, 'buried')
+set_aside(KEYS[5], ARGV[2], 'buried ' .. ARGV[3] .. ' ' .. ARGV[4])
 return 1
+"""
+)
+
+DISCARD = (
+    _IDS
+    + _ASIDE
+    + _SETTLE
+    + """
+-- KEYS also aside; ARGV group, ids. Takes off what still waits, counted as deleted. Says of each
+-- whether it waited, was seen by the learner already, or is not on the stream.
+local seen = redis.call('HGET', KEYS[2], 'seen') or '0-0'
+local said = {}
+for n = 2, #ARGV do
+  local found = redis.call('XRANGE', KEYS[1], ARGV[n], ARGV[n])
+  if #found == 0 then
+    said[n - 1] = 'gone'
+  else
+    settle(ARGV[1], found, 'deleted')
+    set_aside(KEYS[5], ARGV[n], 'deleted')
+    said[n - 1] = before(seen, ARGV[n]) and 'waiting' or 'seen'
+  end
+end
+return said
+"""
+)
+
+HOLD = (
+    _ASIDE
+    + """
+-- KEYS in hand, counters, aside; ARGV ids. Marks them as in hand; returns those deleted meanwhile.
+local held, gone = {}, {}
+for _, id in ipairs(ARGV) do
+  if fate_aside(KEYS[3], id) then gone[#gone + 1] = id else held[#held + 1] = id end
+end
+if #held > 0 then
+  redis.call('SET', KEYS[1], table.concat(held, ' '))
+  redis.call('HSET', KEYS[2], 'seen', held[#held])
+end
+return gone
 """
 )
 
@@ -97,7 +189,8 @@ return 0
 """
 
 JOIN = """
--- KEYS stream; ARGV group, position. From now on the group reads what comes after the position.
+-- KEYS stream, counters; ARGV group, position. The group now reads what comes after the position.
+redis.call('HSET', KEYS[2], 'seen', ARGV[2])
 local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], ARGV[2], 'MKSTREAM')
 if made.err then
   if not string.find(made.err, 'BUSYGROUP') then return made end
@@ -139,17 +232,17 @@ return redis.call('HGETALL', KEYS[2])
 RECONCILE = """
 -- KEYS stream, counters, dead; ARGV rate or '', time, dead letters kept. Returns how many vanished.
 local waiting = redis.call('XLEN', KEYS[1])
-local counted = redis.call('HMGET', KEYS[2], 'accepted', 'learned', 'buried', 'bytes')
-for i = 1, 4 do counted[i] = tonumber(counted[i] or '0') end
-local gone = counted[1] - counted[2] - counted[3] - waiting
+local counted = redis.call('HMGET', KEYS[2], 'accepted', 'learned', 'buried', 'deleted', 'bytes')
+for i = 1, 5 do counted[i] = tonumber(counted[i] or '0') end
+local gone = counted[1] - counted[2] - counted[3] - counted[4] - waiting
 if ARGV[1] ~= '' then redis.call('HSET', KEYS[2], 'rate', ARGV[1]) end
 if gone > 0 then
   redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[3], '*', 'dead-id', '', 'dead-reason', 'vanished',
     'dead-why', gone .. ' entries were deleted by another hand', 'dead-at', ARGV[2])
   redis.call('HINCRBY', KEYS[2], 'buried', gone)
   redis.call('HINCRBY', KEYS[2], 'vanished', gone)
-  redis.call('HSET', KEYS[2], 'bytes', math.floor(counted[4] * waiting / (waiting + gone)))
-elseif waiting == 0 and counted[4] ~= 0 then
+  redis.call('HSET', KEYS[2], 'bytes', math.floor(counted[5] * waiting / (waiting + gone)))
+elseif waiting == 0 and counted[5] ~= 0 then
   redis.call('HSET', KEYS[2], 'bytes', 0)
 end
 return math.max(gone, 0)

@@ -73,6 +73,8 @@ class Settings(BaseSettings):
     """Times an entry may be in hand when the worker dies before it is buried."""
     dead_letters_kept: int = Field(1000, ge=1, le=1_000_000)
     """Buried entries kept for inspection; the oldest go first (they stay counted)."""
+    fates_kept: int = Field(1_000_000, ge=1, le=1_000_000_000)
+    """Ended samples whose fate can still be asked for by id; the oldest go first."""
     events_kept: int = Field(500, ge=10, le=10_000)
     """Events (drop, drift, reset, publish, ...) kept for the state."""
 

@@ -80,7 +80,9 @@ def summary(state: Mapping[str, Any]) -> list[str]:
     return [
         "accuracy  " + ("nothing learned yet" if accuracy is None else f"{100 * accuracy:.1f} %"),
         "samples   "
-        + ", ".join(f"{counts.get(k, 0):,} {k}" for k in ("accepted", "learned", "buried"))
+        + ", ".join(
+            f"{counts.get(k, 0):,} {k}" for k in ("accepted", "learned", "buried", "deleted")
+        )
         + f", {counts.get('pending', 0):,} pending",
         f"dropped   {drop.get('depth', 0)} of {drop.get('total', 0)} units"
         + (f", {100 * (1 - done / full):.0f} % of training FLOPs saved" if full else ""),

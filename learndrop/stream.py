@@ -3,23 +3,24 @@
 One entry is one sample. `Publisher` and `Consumer` say what each side may do; the Redis ones are
 here and in `consumer.py`, the one for tests in `memory_stream.py`; all pass tests/test_stream.py.
 
-The account, at every moment: accepted = learned + buried + pending.
+The account, at every moment: accepted = learned + buried + deleted + pending.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import redis
 
 from learndrop.connections import connect_async, translated
-from learndrop.errors import StreamFull, TooLarge
-from learndrop.keys import Keys
+from learndrop.errors import BadInput, StreamFull, TooLarge
+from learndrop.keys import GROUP, Keys
 from learndrop.messages import Sample
-from learndrop.scripts import PUBLISH
+from learndrop.scripts import DISCARD, PUBLISH
 from learndrop.settings import Settings
 
 START = "0-0"
@@ -30,10 +31,15 @@ MARK = b"by", b"learndrop"
 Reason = Literal["unreadable", "wrong_size", "too_many_classes", "killed_worker", "vanished"]
 """Why an entry was buried: a closed set, because it labels a metric."""
 
+Discarded = Literal["waiting", "seen", "gone"]
+"""What a deleted sample was: not yet learned; learned or in hand; not on the stream."""
+
+_ID = re.compile(r"(0|[1-9]\d{0,19})-(0|[1-9]\d{0,19})")
+
 RETRY_UNKNOWN_S = 5.0
 RETRY_LONGEST_S = 60.0
 
-COUNTED = ("accepted", "learned", "buried")
+COUNTED = ("accepted", "learned", "buried", "deleted")
 DURABLE = {
     "appendonly": ("yes", "a restart of the server loses every sample"),
     "appendfsync": ("always", "a killed server or machine loses the last accepted samples"),
@@ -58,12 +64,19 @@ class Counts:
         learned: those that are in a checkpoint.
         buried: those that were put aside with a reason.
         pending: those that lie in the stream, learned since the last checkpoint or not at all.
+        deleted: those that were taken off at somebody's request.
     """
 
     accepted: int
     learned: int
     buried: int
     pending: int
+    deleted: int = 0
+
+    @property
+    def missing(self) -> int:
+        """Accepted and none of the others: taken by another hand, and not counted as buried yet."""
+        return self.accepted - self.learned - self.buried - self.deleted - self.pending
 
 
 class Publisher(Protocol):
@@ -83,6 +96,17 @@ class Publisher(Protocol):
         """Read the account.
 
         Raises:
+            StreamAway: when Redis does not answer.
+        """
+        ...
+
+    async def discard(self, ids: Sequence[str]) -> list[Discarded]:
+        """Take samples that still wait off the stream, counted as deleted; says what each was.
+
+        One that was `seen` is in the weights, or in those of the step that is being made.
+
+        Raises:
+            BadInput: when an id is none.
             StreamAway: when Redis does not answer.
         """
         ...
@@ -123,8 +147,11 @@ class Consumer(Protocol):
         """
         ...
 
-    def hold(self, ids: Sequence[str]) -> None:
-        """Say that these are being learned now; whoever dies now had them in hand."""
+    def hold(self, ids: Sequence[str]) -> set[str]:
+        """Say that these are being learned now; whoever dies now had them in hand.
+
+        Returns those that were deleted since they were claimed: they must not be learned.
+        """
         ...
 
     def release(self) -> None:
@@ -197,6 +224,7 @@ class RedisPublisher:
         self._keys = Keys(settings.name)
         self._redis: Any = connect_async(settings)
         self._publish = self._redis.register_script(PUBLISH)
+        self._discard = self._redis.register_script(DISCARD)
 
     async def publish(self, samples: Sequence[Sample]) -> list[str]:
         """See Publisher."""
@@ -223,6 +251,15 @@ class RedisPublisher:
                 both.xlen(self._keys.stream)
                 return counts_from(await both.execute())
 
+    async def discard(self, ids: Sequence[str]) -> list[Discarded]:
+        """See Publisher."""
+        if not ids:
+            return []
+        named = [checked_id(i) for i in ids]
+        with translated():
+            said = await self._discard(self._keys.settled, [GROUP, *named])
+        return [cast(Discarded, what.decode()) for what in said]
+
     async def check(self) -> list[str]:
         """See Publisher."""
         problems = []
@@ -244,14 +281,29 @@ class RedisPublisher:
 
 def counts_from(answer: Sequence[Any]) -> Counts:
     """Read the answers to HMGET of COUNTED and XLEN."""
-    accepted, learned, buried = (int(n or 0) for n in answer[0])
-    return account(accepted, learned, buried, int(answer[1]))
+    accepted, learned, buried, deleted = (int(n or 0) for n in answer[0])
+    return account(accepted, learned, buried, deleted, pending=int(answer[1]))
 
 
-def account(accepted: int, learned: int, buried: int, pending: int) -> Counts:
+def account(accepted: int, learned: int, buried: int, deleted: int, *, pending: int) -> Counts:
     """The account, with entries that were written by hand and that no worker has seen yet.
 
     They lie in the stream, so they are accepted; only that the counter learns of them at their
     first claim. Nothing else can make the right side the larger one.
     """
-    return Counts(max(accepted, learned + buried + pending), learned, buried, pending)
+    least = learned + buried + deleted + pending
+    return Counts(max(accepted, least), learned, buried, pending, deleted)
+
+
+def checked_id(entry_id: str) -> str:
+    """The id of an entry as the server writes it.
+
+    Raises:
+        BadInput: if it is none.
+
+    >>> checked_id("1764046800000-0")
+    '1764046800000-0'
+    """
+    if not _ID.fullmatch(entry_id):
+        raise BadInput("a sample's id looks like 1764046800000-0", item="id", value=entry_id[:80])
+    return entry_id

@@ -48,12 +48,13 @@ class PredictionPage(BaseModel):
 
 
 class Counts(BaseModel):
-    """accepted = learned + buried + pending, at every moment."""
+    """accepted = learned + buried + deleted + pending, at every moment."""
 
     accepted: int
     learned: int
     buried: int
     pending: int
+    deleted: int
 
 
 class Unit(BaseModel):

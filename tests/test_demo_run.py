@@ -121,7 +121,7 @@ def test_the_curl_lines_that_it_prints_work(stayed: tuple[Running, Path]) -> Non
         answers.append(json.loads(done.stdout))
     state, predictions, accepted = answers
     assert state["samples"]["accepted"] == sum(
-        state["samples"][name] for name in ("learned", "buried", "pending")
+        state["samples"][name] for name in ("learned", "buried", "deleted", "pending")
     )
     assert predictions["predictions"][0]["label"] in {str(n) for n in range(10)}
     assert accepted["accepted"] == 1

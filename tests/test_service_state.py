@@ -22,6 +22,7 @@ from tests.services import NPZ, ingress, is_problem, npz, pixels
 
 __all__ = ["server"]
 
+ACCOUNT = ("accepted", "learned", "buried", "deleted", "pending")
 TOLD = {
     "samples_learned": 64,
     "prequential": {"accuracy": 0.75, "window": 512},
@@ -56,7 +57,7 @@ def settings_of(http: TestClient) -> Any:
 
 def test_before_the_workers_first_word_every_promised_name_is_there(http: TestClient) -> None:
     state = http.get("/v1/state").json()
-    assert state["samples"] == {"accepted": 0, "learned": 0, "buried": 0, "pending": 0}
+    assert state["samples"] == dict.fromkeys(ACCOUNT, 0)
     assert state["prequential"]["accuracy"] is None
     assert (state["drop"]["depth"], state["drop"]["units"]) == (0, [])
     assert state["events"] == []
@@ -76,7 +77,7 @@ def test_state_is_what_the_worker_told_with_the_account_of_now(
     body = npz(images=pixels(3), labels=[1, 2, 3])
     assert http.post("/v1/samples", content=body, headers=NPZ).status_code == 202
     state = http.get("/v1/state").json()
-    assert state["samples"] == {"accepted": 3, "learned": 0, "buried": 0, "pending": 3}
+    assert state["samples"] == dict.fromkeys(ACCOUNT, 0) | {"accepted": 3, "pending": 3}
     for name in ("prequential", "drop", "flops", "classes", "samples_learned"):
         assert state[name] == TOLD[name]
     assert [e["type"] for e in state["events"]] == ["drift", "drop"]  # newest first

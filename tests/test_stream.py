@@ -14,7 +14,7 @@ import redis
 
 from deploy.embedded import EmbeddedRedis
 from learndrop.consumer import RedisConsumer
-from learndrop.errors import BadSettings, StreamAway, StreamFull, TooLarge
+from learndrop.errors import BadInput, BadSettings, StreamAway, StreamFull, TooLarge
 from learndrop.keys import GROUP, Keys
 from learndrop.memory_stream import MemoryStream
 from learndrop.messages import Sample
@@ -51,7 +51,7 @@ class Place:
 
     async def adds_up(self) -> Counts:
         counts = await self.publisher.counts()
-        assert counts.accepted == counts.learned + counts.buried + counts.pending
+        assert counts.missing == 0
         return counts
 
 
@@ -469,6 +469,72 @@ async def test_deleted_entries_give_their_bytes_back(make: Places) -> None:
     consumer.ack(consumer.position)
     await place.publish(5, size=8)
     assert await place.adds_up() == Counts(10, 0, 5, 5)
+
+
+# -- deletion by request ---------------------------------------------------------------------
+
+
+async def test_a_deleted_sample_is_never_learned_and_counts_as_deleted(place: Place) -> None:
+    published = await place.publish(6)
+    assert await place.publisher.discard([published[1], published[4]]) == ["waiting", "waiting"]
+    assert await place.adds_up() == Counts(6, 0, 0, 4, deleted=2)
+    consumer = place.consumer()
+    assert numbers(learn(consumer)) == [0, 2, 3, 5]
+    consumer.ack(consumer.position)
+    assert await place.adds_up() == Counts(6, 4, 0, 0, deleted=2)
+    assert dict(consumer.buried) == {}  # nothing vanished
+
+
+async def test_a_sample_deleted_after_its_claim_is_not_learned(place: Place) -> None:
+    published = await place.publish(6)
+    consumer = place.consumer()
+    claimed = consumer.claim(3, 0)  # more of them are read ahead
+    await place.publisher.discard([published[1], published[4]])
+    assert consumer.hold(ids(claimed)) == {published[1]}
+    consumer.release()
+    claimed = consumer.claim(3, 0)
+    gone = consumer.hold(ids(claimed))
+    assert set(ids(claimed)) - gone == {published[3], published[5]}
+    consumer.release()
+    consumer.ack(consumer.position)
+    assert await place.adds_up() == Counts(6, 4, 0, 0, deleted=2)
+
+
+async def test_deletion_says_what_the_learner_had_already(place: Place) -> None:
+    published = await place.publish(5)
+    consumer = place.consumer()
+    learn(consumer, 2)
+    consumer.hold(ids(consumer.claim(1, 0)))
+    said = await place.publisher.discard([*published[:4], "1-7", published[3]])
+    assert said == ["seen", "seen", "seen", "waiting", "gone", "gone"]
+    consumer.release()
+    consumer.ack(consumer.position)
+    assert await place.adds_up() == Counts(5, 0, 0, 1, deleted=4)
+    assert await place.publisher.discard([published[0]]) == ["gone"]
+    # A worker that comes back from an older checkpoint has not seen what it learned after it.
+    learn(consumer, 1)
+    (last,) = await place.publish(1)
+    learn(consumer, 1)
+    place.consumer().claim(1, 0)
+    assert await place.publisher.discard([last]) == ["waiting"]
+
+
+async def test_deleting_by_something_that_is_no_id_is_refused(place: Place) -> None:
+    for wrong in ("", "1", "-", "+", "1-", "01-0", "1-0 2-0", "(1-0"):
+        with pytest.raises(BadInput) as caught:
+            await place.publisher.discard([wrong])
+        assert caught.value.item == "id"
+    assert await place.publisher.discard([]) == []
+
+
+async def test_deleted_samples_make_room_for_others(make: Places) -> None:
+    place = make(max_pending=3)
+    published = await place.publish(3)
+    await place.publisher.discard(published[:1])
+    await place.publish(1)
+    with pytest.raises(StreamFull):
+        await place.publish(1)
+    assert await place.adds_up() == Counts(4, 0, 0, 3, deleted=1)
 
 
 # -- what only a server can do ---------------------------------------------------------------

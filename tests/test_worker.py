@@ -54,7 +54,7 @@ class Bench:
 
     async def counts(self) -> Counts:
         counts = await self.publisher.counts()
-        assert counts.accepted == counts.learned + counts.buried + counts.pending
+        assert counts.missing == 0
         return counts
 
     async def settled(self) -> bool:

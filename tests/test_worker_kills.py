@@ -37,7 +37,7 @@ class Service:
 
     async def counts(self) -> Counts:
         counts = await self.publisher.counts()
-        assert counts.accepted == counts.learned + counts.buried + counts.pending
+        assert counts.missing == 0
         return counts
 
     async def learned_or_buried(self, number: int) -> bool:

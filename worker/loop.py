@@ -88,7 +88,9 @@ class Loop:
             entries = stream.claim(settings.batch, settings.batch_wait_s, self.stopping)
         ids, samples = readable(entries, stream, self.parts.learner.classes, settings)
         if samples:
-            stream.hold(ids)
+            gone = stream.hold(ids)
+            samples = [s for i, s in zip(ids, samples, strict=True) if i not in gone]
+        if samples:
             self.learn(samples)
         stream.release()  # from here on `stream.position` has this batch
 
@@ -167,7 +169,7 @@ class Loop:
         self.parts.board.add_events(events)
         self.parts.board.put_state(state)
         counts = self.parts.stream.counts()
-        if counts.accepted > counts.learned + counts.buried + counts.pending:
+        if counts.missing > 0:
             self.parts.stream.ack(self.saved)  # counts what another hand deleted
             counts = self.parts.stream.counts()
         self.parts.metrics.account(counts, self.parts.stream.buried)

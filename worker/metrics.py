@@ -69,6 +69,7 @@ class WorkerMetrics:
             "learndrop_samples_checkpointed", "Samples learned and in a checkpoint.", registry=r
         )
         self._dead = Gauge("learndrop_samples_dead_lettered", "Entries ever buried.", registry=r)
+        self._deleted = Gauge("learndrop_samples_deleted", "Samples ever deleted.", registry=r)
         self._age = Histogram(
             "learndrop_sample_age_seconds", "From accepted to learned.", buckets=AGES_S, registry=r
         )
@@ -180,6 +181,7 @@ class WorkerMetrics:
         self._pending.set(counts.pending)
         self._checkpointed.set(counts.learned)
         self._dead.set(counts.buried)
+        self._deleted.set(counts.deleted)
         for reason, number in buried.items():
             series = self._buried.labels(reason)
             series.inc(number - self._buried_seen.get(reason, 0))

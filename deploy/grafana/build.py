@@ -191,13 +191,14 @@ def flow() -> list[Json]:
         ),
         series(
             "Accounting",
-            "accepted = learned + buried + pending. The gap must be 0: see the alert "
+            "accepted = learned + buried + deleted + pending. The gap must be 0: see the alert "
             "AccountingGap.",
             "short",
             [
                 target("max(learndrop_samples_accepted)", "accepted"),
                 target("max(learndrop_samples_checkpointed)", "learned"),
                 target("max(learndrop_samples_dead_lettered)", "buried"),
+                target("max(learndrop_samples_deleted)", "deleted"),
                 target("max(learndrop_samples_pending)", "pending"),
                 target(GAP, "gap"),
             ],
