@@ -92,6 +92,23 @@ def status(url: Url = "", as_json: Json = False) -> None:
 
 
 @app.command()
+def sample(
+    sample_id: Annotated[str, typer.Argument(help="As `feed` or the service gave it.")],
+    url: Url = "",
+    as_json: Json = False,
+) -> None:
+    """What became of one sample: pending, learned (in which version), buried (why) or deleted."""
+    with connect(url, patience_s=1.0) as client:
+        fate = client.sample(sample_id)
+    if as_json:
+        show_json(fate)
+        return
+    from learndrop.status import told_fate
+
+    typer.echo(f"{fate['id']}\t{told_fate(fate)}")
+
+
+@app.command()
 def feed(
     source: Annotated[str, typer.Argument(help="As for demo --data.")],
     url: Url = "",

@@ -83,6 +83,10 @@ class Client:
             state = self.state()
         return state
 
+    def sample(self, sample_id: str) -> dict[str, Any]:
+        """What became of a sample: id, status, model_version, reason, why."""
+        return self._ask(Ask("GET", f"/v1/samples/{sample_id}"))
+
     def prediction(self, prediction_id: str) -> dict[str, Any]:
         """An answer that was given earlier."""
         return self._ask(Ask("GET", f"/v1/predictions/{prediction_id}"))
@@ -175,6 +179,10 @@ class AsyncClient:
             await self._sleep(LOOK_EVERY_S)
             state = await self.state()
         return state
+
+    async def sample(self, sample_id: str) -> dict[str, Any]:
+        """See Client."""
+        return await self._ask(Ask("GET", f"/v1/samples/{sample_id}"))
 
     async def prediction(self, prediction_id: str) -> dict[str, Any]:
         """See Client."""

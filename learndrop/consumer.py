@@ -18,7 +18,7 @@ from typing import Any
 from learndrop.connections import connect, translated
 from learndrop.errors import StreamAway
 from learndrop.keys import GROUP, Keys
-from learndrop.scripts import ACK, ADOPT, BLAME, BURY, HOLD, JOIN, RECONCILE
+from learndrop.scripts import ACK, ADOPT, BLAME, BURY, HOLD, JOIN, PUBLISHED, RECONCILE
 from learndrop.settings import Settings
 from learndrop.stream import COUNTED, MARK, START, Counts, Entry, Reason, counts_from, size_of
 
@@ -36,7 +36,7 @@ class RedisConsumer:
         self._redis: Any = connect(settings)
         self._scripts = {
             text: self._redis.register_script(text)
-            for text in (JOIN, BLAME, ACK, BURY, ADOPT, RECONCILE, HOLD)
+            for text in (JOIN, BLAME, ACK, BURY, ADOPT, RECONCILE, HOLD, PUBLISHED)
         }
         self._settled = keys.settled
         self._block_s = min(LONGEST_BLOCK_S, settings.redis_timeout_s / 2)
@@ -118,6 +118,12 @@ class RedisConsumer:
         """See Consumer."""
         with self._asking():
             self._bury(entry.id, reason, why)
+
+    def published(self, version: int, position: str) -> None:
+        """See Consumer."""
+        args = [position, version, self._settings.fates_kept]
+        with self._asking():
+            self._run(PUBLISHED, [self._keys.published], args)
 
     def counts(self) -> Counts:
         """See Consumer."""

@@ -42,6 +42,11 @@ class Keys:
         return self._key("fates")
 
     @property
+    def published(self) -> str:
+        """Stream of model versions, under the id of the last sample that each has learned."""
+        return self._key("published")
+
+    @property
     def aside(self) -> str:
         """Sorted set: fates of samples that ended before their turn, by the time in their id."""
         return self._key("aside")

@@ -10,6 +10,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 
+from learndrop.fates import Fate, fate_from
 from learndrop.messages import Sample
 from learndrop.settings import Settings, load_settings
 from learndrop.stream import (
@@ -24,6 +25,7 @@ from learndrop.stream import (
     fields_of,
     full,
     size_of,
+    unknown,
 )
 
 
@@ -43,7 +45,8 @@ class MemoryStream:
         )
         self.changed = threading.Condition(threading.RLock())
         self.accepted = self.learned = self.buried = self.deleted = 0
-        self.aside: set[str] = set()
+        self.fates: dict[str, str] = {}
+        self.versions: dict[int, int] = {}
         self.seen = START
         self.foreign: set[str] = set()
         self.in_hand: list[str] = []
@@ -97,9 +100,26 @@ class MemoryStream:
                     said.append("gone")
                     continue
                 self.deleted += 1
-                self.aside.add(entry_id)
+                self.end(entry_id, "deleted")
                 said.append("seen" if _number(entry_id) <= _number(self.seen) else "waiting")
         return said
+
+    async def fate(self, sample_id: str) -> Fate:
+        """See Publisher."""
+        with self.changed:
+            if sample_id in self.entries:
+                return fate_from(sample_id, "pending")
+            if sample_id not in self.fates:
+                raise unknown(sample_id, self.settings)
+            number = _number(sample_id)
+            having = [v for at, v in sorted(self.versions.items()) if at >= number]
+            return fate_from(sample_id, self.fates[sample_id], *having[:1])
+
+    def end(self, sample_id: str, fate: str) -> None:
+        """Write down how a sample ended; the oldest go first."""
+        self.fates[sample_id] = fate
+        while len(self.fates) > self.settings.fates_kept:
+            del self.fates[next(iter(self.fates))]
 
     async def check(self) -> list[str]:
         """See Publisher."""
@@ -172,7 +192,7 @@ class MemoryConsumer:
     def hold(self, ids: Sequence[str]) -> set[str]:
         """See Consumer."""
         with self._stream.changed:
-            gone = self._stream.aside.intersection(ids)
+            gone = self._stream.fates.keys() & set(ids)
             held = [i for i in ids if i not in gone]
             if held:
                 self._stream.in_hand, self._stream.seen = held, held[-1]
@@ -192,24 +212,32 @@ class MemoryConsumer:
         stream = self._stream
         with stream.changed:
             done = [i for i in stream.entries if _number(i) <= _number(through)]
-            learned = sum(map(stream.settle, done))
-            stream.learned += learned
-            stream.aside -= {i for i in stream.aside if _number(i) <= _number(through)}
+            learned = [i for i in done if stream.settle(i)]
+            stream.learned += len(learned)
+            for entry_id in learned:
+                stream.end(entry_id, "learned")
             gone = stream.account().missing
             if gone > 0:
                 why = f"{gone} entries were deleted by another hand"
                 stream.dead.append(("", "vanished", why, {}))
                 stream.buried += gone
                 self._buried["vanished"] += gone
-            return learned
+            return len(learned)
 
     def bury(self, entry: Entry, reason: Reason, why: str) -> None:
         """See Consumer."""
         with self._stream.changed:
             if self._stream.settle(entry.id):
                 self._stream.dead.append((entry.id, reason, why, entry.fields))
+                self._stream.end(entry.id, f"buried {reason} {why}")
                 self._stream.buried += 1
                 self._buried[reason] += 1
+
+    def published(self, version: int, position: str) -> None:
+        """See Consumer."""
+        with self._stream.changed:
+            if _number(position) > max(self._stream.versions, default=0):
+                self._stream.versions[_number(position)] = version
 
     def counts(self) -> Counts:
         """See Consumer."""

@@ -161,6 +161,29 @@ return said
 """
 )
 
+FATE = (
+    _ASIDE
+    + """
+-- KEYS stream, aside, fates, published; ARGV id. Returns its fate and, if it is learned, the first
+-- version that has it; nothing where it is unknown.
+local aside = fate_aside(KEYS[2], ARGV[1])
+if aside then return {aside} end
+if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) > 0 then return {'pending'} end
+local found = redis.call('XRANGE', KEYS[3], ARGV[1], ARGV[1])
+if #found == 0 then return {} end
+local version = redis.call('XRANGE', KEYS[4], ARGV[1], '+', 'COUNT', 1)
+if #version == 0 then return {found[1][2][2]} end
+return {found[1][2][2], version[1][2][2]}
+"""
+)
+
+PUBLISHED = """
+-- KEYS published; ARGV position, version, kept. Under the position as id, so only the first version
+-- that has learned so far is taken; the others are refused, which is as it should be.
+local added = redis.pcall('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], ARGV[1], 'version', ARGV[2])
+return type(added) == 'string' and 1 or 0
+"""
+
 HOLD = (
     _ASIDE
     + """

@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     dead_letters_kept: int = Field(1000, ge=1, le=1_000_000)
     """Buried entries kept for inspection; the oldest go first (they stay counted)."""
     fates_kept: int = Field(1_000_000, ge=1, le=1_000_000_000)
-    """Ended samples whose fate can still be asked for by id; the oldest go first."""
+    """Ended samples whose fate can be asked for by id (19 bytes of Redis each); the oldest go."""
     events_kept: int = Field(500, ge=10, le=10_000)
     """Events (drop, drift, reset, publish, ...) kept for the state."""
 

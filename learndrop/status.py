@@ -90,6 +90,24 @@ def summary(state: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def told_fate(fate: Mapping[str, Any]) -> str:
+    """The body of GET /v1/samples/{sample_id} in words.
+
+    >>> told_fate({"status": "learned", "model_version": 3})
+    'learned, first in model version 3'
+    >>> told_fate({"status": "buried", "reason": "wrong_size", "why": "8 x 8, not 32 x 32"})
+    'buried (wrong_size): 8 x 8, not 32 x 32'
+    """
+    if fate["status"] == "learned":
+        version = fate["model_version"]
+        return "learned, " + (
+            "in no model version yet" if version is None else f"first in model version {version}"
+        )
+    if fate["status"] == "buried":
+        return f"buried ({fate['reason']}): {fate['why']}"
+    return str(fate["status"])
+
+
 def ago(unix_s: float, now_s: float | None = None) -> str:
     """A time as a distance from now.
 

@@ -17,10 +17,11 @@ from typing import Any, Literal, Protocol, cast
 import redis
 
 from learndrop.connections import connect_async, translated
-from learndrop.errors import BadInput, StreamFull, TooLarge
+from learndrop.errors import BadInput, NotFound, StreamFull, TooLarge
+from learndrop.fates import Fate, fate_from
 from learndrop.keys import GROUP, Keys
 from learndrop.messages import Sample
-from learndrop.scripts import DISCARD, PUBLISH
+from learndrop.scripts import DISCARD, FATE, PUBLISH
 from learndrop.settings import Settings
 
 START = "0-0"
@@ -111,6 +112,15 @@ class Publisher(Protocol):
         """
         ...
 
+    async def fate(self, sample_id: str) -> Fate:
+        """Tell what became of one sample.
+
+        Raises:
+            NotFound: when it is unknown, or not among the newest `fates_kept` that ended.
+            StreamAway: when Redis does not answer.
+        """
+        ...
+
     async def check(self) -> list[str]:
         """Name every setting of the server by which accepted samples could be lost."""
         ...
@@ -164,6 +174,10 @@ class Consumer(Protocol):
 
     def bury(self, entry: Entry, reason: Reason, why: str) -> None:
         """Put an entry aside as a dead letter."""
+        ...
+
+    def published(self, version: int, position: str) -> None:
+        """Say that a model version is out that has learned everything up to the position."""
         ...
 
     def counts(self) -> Counts:
@@ -224,6 +238,7 @@ class RedisPublisher:
         self._keys = Keys(settings.name)
         self._redis: Any = connect_async(settings)
         self._publish = self._redis.register_script(PUBLISH)
+        self._fate = self._redis.register_script(FATE)
         self._discard = self._redis.register_script(DISCARD)
 
     async def publish(self, samples: Sequence[Sample]) -> list[str]:
@@ -260,6 +275,17 @@ class RedisPublisher:
             said = await self._discard(self._keys.settled, [GROUP, *named])
         return [cast(Discarded, what.decode()) for what in said]
 
+    async def fate(self, sample_id: str) -> Fate:
+        """See Publisher."""
+        if not is_id(sample_id):
+            raise unknown(sample_id, self._settings)
+        keys = [self._keys.stream, self._keys.aside, self._keys.fates, self._keys.published]
+        with translated():
+            told = await self._fate(keys, [sample_id])
+        if not told:
+            raise unknown(sample_id, self._settings)
+        return fate_from(sample_id, told[0].decode("utf-8", "replace"), *map(int, told[1:]))
+
     async def check(self) -> list[str]:
         """See Publisher."""
         problems = []
@@ -295,6 +321,21 @@ def account(accepted: int, learned: int, buried: int, deleted: int, *, pending: 
     return Counts(max(accepted, least), learned, buried, pending, deleted)
 
 
+def is_id(text: str) -> bool:
+    """Whether it is an id as the server writes it.
+
+    >>> is_id("1764046800000-0"), is_id("1764046800000"), is_id("+")
+    (True, False, False)
+    """
+    return bool(_ID.fullmatch(text))
+
+
+def unknown(sample_id: str, settings: Settings) -> NotFound:
+    """Say that nothing is known of a sample."""
+    kept = settings.fates_kept
+    return NotFound(f"no sample {sample_id[:80]!r} is known (the newest {kept} that ended are)")
+
+
 def checked_id(entry_id: str) -> str:
     """The id of an entry as the server writes it.
 
@@ -304,6 +345,6 @@ def checked_id(entry_id: str) -> str:
     >>> checked_id("1764046800000-0")
     '1764046800000-0'
     """
-    if not _ID.fullmatch(entry_id):
+    if not is_id(entry_id):
         raise BadInput("a sample's id looks like 1764046800000-0", item="id", value=entry_id[:80])
     return entry_id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,6 +20,20 @@ class Accepted(BaseModel):
     )
     ids: list[str]
     accepted: int
+
+
+class SampleFate(BaseModel):
+    """What became of one sample."""
+
+    id: str
+    status: Literal["pending", "learned", "buried", "deleted"] = Field(
+        description="pending until a checkpoint has learned it."
+    )
+    model_version: int | None = Field(
+        description="Of a learned one: the first version that has learned it; null while none is."
+    )
+    reason: str | None = Field(description="Of a buried one: the kind of reason.")
+    why: str | None = Field(description="Of a buried one: the reason in words.")
 
 
 class Prediction(BaseModel):

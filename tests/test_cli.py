@@ -37,12 +37,14 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("[]\n")
-    for command in ("demo", "status", "feed", "predict", "bench", "settings"):
+    for command in ("demo", "status", "feed", "predict", "sample", "bench", "settings"):
         assert command in done.stdout
     assert "Exit codes" in done.stdout
 
 
-@pytest.mark.parametrize("command", ["demo", "status", "feed", "predict", "bench", "settings"])
+@pytest.mark.parametrize(
+    "command", ["demo", "status", "feed", "predict", "sample", "bench", "settings"]
+)
 def test_every_command_has_help(command: str) -> None:
     done = learndrop(command, "--help")
     assert done.returncode == 0

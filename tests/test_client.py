@@ -249,6 +249,7 @@ async def test_the_async_client_does_the_same(server: EmbeddedRedis, tmp_path: P
         async with AsyncClient(url) as client:
             ids = await client.learn(images, [1, 2, 3, 4, 5])
             assert len(ids) == 5
+            assert (await client.sample(ids[0]))["status"] == "pending"
             assert (await client.state())["samples"]["accepted"] == 5
             answers, more = await asyncio.gather(client.predict(images), client.predict(images[:2]))
             assert [a["label"] for a in more] == [a["label"] for a in answers[:2]]

@@ -280,7 +280,7 @@ def test_the_end_publishes_saves_and_acknowledges(make: Callable[..., World]) ->
         "events publish",
         "state",
     ]
-    assert world.registry.abouts[-1] == {"samples": 8}
+    assert world.registry.abouts[-1] == {"samples": 8, "position": "8-0"}
     assert world.adds_up() == Counts(8, 8, 0, 0)
 
 

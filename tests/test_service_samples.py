@@ -197,3 +197,25 @@ def test_without_redis_503_and_the_service_comes_back_by_itself(tmp_path: Path) 
             assert http.get("/v1/state").json()["samples"]["accepted"] == 2
     finally:
         own.stop()
+
+
+def test_a_sample_tells_what_became_of_it(door: Ingress) -> None:
+    answer = door.http.post(
+        "/v1/samples", content=npz(images=pixels(3), labels=[1, 2, 3]), headers=NPZ
+    )
+    first, second, third = answer.json()["ids"]
+    waiting = {"status": "pending", "model_version": None, "reason": None, "why": None}
+    assert door.http.get(f"/v1/samples/{first}").json() == {"id": first, **waiting}
+    worker = door.stream.consumer()
+    claimed = worker.claim(3, 0)
+    worker.bury(claimed[1], "wrong_size", "8 x 8, not 32 x 32")
+    worker.release()
+    worker.published(7, worker.position)
+    worker.ack(worker.position)
+    told = [door.http.get(f"/v1/samples/{i}").json() for i in (first, second, third)]
+    assert [t["status"] for t in told] == ["learned", "buried", "learned"]
+    assert [t["model_version"] for t in told] == [7, None, 7]
+    assert (told[1]["reason"], told[1]["why"]) == ("wrong_size", "8 x 8, not 32 x 32")
+    assert door.http.get("/v1/limits").json()["fates_kept"] == 1_000_000
+    for unknown in ("1-999", "cat"):
+        is_problem(door.http.get(f"/v1/samples/{unknown}"), 404, "not-kept")

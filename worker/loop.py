@@ -79,6 +79,7 @@ class Loop:
         self.versions = Versions(parts.settings, clock())
         self.saved, self.acked = position, position
         self.events: list[Event] = []
+        self.unsaid: list[tuple[int, str]] = []  # versions that Redis has not heard of
         self.told_at = float("-inf")
 
     def turn(self) -> None:
@@ -98,6 +99,7 @@ class Loop:
             self.publish()
         if self.checkpoints.due(self.clock(), idle=not entries):
             self.checkpoint()
+        self.say_versions()
         self.acknowledge()  # last of all, and again if Redis was away then
         self.tell(force=bool(self.events))
 
@@ -122,13 +124,16 @@ class Loop:
         """Put out a version; a disk that is full is tried again and stops nothing."""
         try:
             with self.parts.metrics.timed("publish"):
-                version = self.parts.registry.publish(*self.parts.learner.export())
+                parts, about = self.parts.learner.export()
+                position = self.parts.stream.position
+                version = self.parts.registry.publish(parts, {**about, "position": position})
         except (OSError, LearndropError) as exc:
             log.error("publish_failed", error=str(exc))
             self.parts.metrics.failed("publish")
             self.versions.failed(self.clock())
             return
         self.versions.done(self.clock())
+        self.unsaid.append((version, position))
         self.events.append(self.parts.learner.published(version))
         self.parts.metrics.published(version)
         log.info("published", version=version)
@@ -152,6 +157,12 @@ class Loop:
         self.parts.save(position)
         self.saved = position
         self.parts.metrics.saved()
+
+    def say_versions(self) -> None:
+        """Say what is published, in order, so that each sample's first version can be told."""
+        while self.unsaid:
+            self.parts.stream.published(*self.unsaid[0])
+            del self.unsaid[0]
 
     def acknowledge(self) -> None:
         """Take off the stream what the last checkpoint has."""
@@ -186,6 +197,7 @@ class Loop:
         if self.checkpoints.unsaved:
             self.save()
         try:
+            self.say_versions()
             self.acknowledge()
             self.tell(force=True)
         except StreamAway as exc:

@@ -1,13 +1,15 @@
-"""POST /v1/samples: labelled pictures into the stream, all of a batch or none."""
+"""/v1/samples: labelled pictures into the stream, and what became of each."""
 
 from __future__ import annotations
+
+from dataclasses import asdict
 
 from fastapi import APIRouter, status
 
 from service.content import labelled_body
 from service.dependencies import InRooms, Samples, ToPublisher
 from service.problems import documented
-from service.schemas import Accepted
+from service.schemas import Accepted, SampleFate
 
 router = APIRouter(prefix="/v1", tags=["learn"])
 PROBLEMS = documented(
@@ -29,3 +31,14 @@ async def accept_samples(samples: Samples, to: ToPublisher, wired: InRooms) -> A
     ids = await to.publish(samples)
     wired.metrics.accepted.inc(len(ids))
     return Accepted(ids=ids, accepted=len(ids))
+
+
+@router.get(
+    "/samples/{sample_id}",
+    operation_id="sample",
+    summary="What became of a sample",
+    responses=documented("not-kept", "stream-away"),
+)
+async def sample_fate(sample_id: str, to: ToPublisher) -> SampleFate:
+    """Known while it waits, and after its end as long as `fates_kept` others have not ended."""
+    return SampleFate(**asdict(await to.fate(sample_id)))

@@ -81,6 +81,7 @@ async def limits(wired: InRooms) -> dict[str, Any]:
         "max_pending": known.max_pending,
         "max_pending_bytes": known.max_pending_bytes,
         "max_predictions_waiting": known.max_predictions_waiting,
+        "fates_kept": known.fates_kept,
         "predictions_kept": known.predictions_kept,
         "body_timeout_s": known.body_timeout_s,
         "image_size": known.image_size,
