@@ -25,6 +25,7 @@ from safetensors.torch import load
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from learndrop.chain import Chain
 from learndrop.errors import BadSettings, DamagedFile, UnknownFileFormat
 from learndrop.events import Event
 from learndrop.files import rename_folder, sync_folder, write_new
@@ -76,8 +77,15 @@ def save(learner: Learner, root: Path, position: str, keep: int) -> Path:
     return folder
 
 
-def load_latest(root: Path, settings: Settings) -> tuple[Learner, str] | None:
+def load_latest(
+    root: Path, settings: Settings, chain: Chain | None = None
+) -> tuple[Learner, str] | None:
     """Bring back the newest checkpoint that is whole; a damaged one is named and passed over.
+
+    Args:
+        root: folder of checkpoints.
+        settings: as those that it was made with.
+        chain: the network, cut, where it is none that the settings can name.
 
     Returns:
         the learner and its position in the stream, or None where there is no checkpoint.
@@ -102,7 +110,8 @@ def load_latest(root: Path, settings: Settings) -> tuple[Learner, str] | None:
                     f"{folder} was learned with {key} {value!r}, the setting says"
                     f" {_plain(getattr(settings, key))!r}: keep it, or take another data_dir"
                 )
-        return _restore(settings, state["learner"], tensors), str(state["position"])
+        learner = _restore(settings, state["learner"], tensors, chain)
+        return learner, str(state["position"])
     if folders:
         raise DamagedFile(f"none of {len(folders)} checkpoints in {root} is whole")
     return None
@@ -167,14 +176,18 @@ def _values(learner: Learner) -> dict[str, Any]:
     }
 
 
-def _restore(settings: Settings, values: dict[str, Any], tensors: dict[str, Tensor]) -> Learner:
+def _restore(
+    settings: Settings, values: dict[str, Any], tensors: dict[str, Tensor], chain: Chain | None
+) -> Learner:
     parts: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         part, _, rest = name.partition("/")
         parts.setdefault(part, {})[rest] = tensor
     # the classes as they had grown; first weights are not needed, all come from the checkpoint
     known = settings.model_copy(update={"classes": tuple(values["classes"]), "weights": ""})
-    learner = Learner(known, precision=Choice.from_json(values["precision"]))
+    if chain is not None:
+        chain.grow(max(chain.classes, len(values["classes"])))
+    learner = Learner(known, precision=Choice.from_json(values["precision"]), chain=chain)
     learner.settings, learner.spec = settings, NetworkSpec.from_settings(settings)
     learner.chain.load_state_dict(parts["weights"])
     learner.trainer.load_momentum(parts.get("momentum", {}), values["cut"])

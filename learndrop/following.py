@@ -5,6 +5,7 @@ torch.fx does the tracing, with torchvision's NodePathTracer.
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Iterator
@@ -17,7 +18,11 @@ from torchvision.models.feature_extraction import NodePathTracer
 
 from learndrop.errors import BadNetwork
 
+log = logging.getLogger(__name__)
+
 MOST_RETRACES = 1000
+# Layers are steps, also those of other libraries that inherit from torch's and add to them.
+STEPS = (nn.Linear, nn.Conv2d, nn.modules.batchnorm._NormBase)
 CONSTANT = "_tensor_constant"  # torch.fx's name for tensors made in forward, with a number
 
 
@@ -34,10 +39,19 @@ class _Tracer(NodePathTracer):  # type: ignore[misc]
         super().__init__(autowrap_modules=(math, torchvision.ops))
         self.whole = whole
         self.owner: dict[fx.Node, str] = {}
+        self.failed = ""
 
     def is_leaf_module(self, m: nn.Module, module_qualname: str) -> bool:
         of_ops = any(c.__module__.startswith("torchvision.ops.") for c in type(m).__mro__)
-        return of_ops or module_qualname in self.whole or super().is_leaf_module(m, module_qualname)
+        step = of_ops or isinstance(m, STEPS) or module_qualname in self.whole
+        return step or super().is_leaf_module(m, module_qualname)
+
+    def call_module(self, m: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().call_module(m, *args, **kwargs)
+        except Exception:
+            self.failed = self.failed or self.path_of_module(m)  # the innermost is told first
+            raise
 
     def create_proxy(self, *args: Any, **kwargs: Any) -> Any:
         proxy = super().create_proxy(*args, **kwargs)
@@ -52,14 +66,22 @@ def follow(model: nn.Module) -> Followed:
     """A graph that holds in eval and in training alike.
 
     Functional dropout and the like bake `training` into the graph. A module whose steps differ
-    between the two modes is therefore kept whole: it then looks at its own flag when it runs.
+    between the two modes is therefore kept whole: it then looks at its own flag when it runs. So is
+    one that cannot be followed inside; only where the network's own forward cannot, it is refused.
     """
     whole: set[str] = set()
     for _ in range(MOST_RETRACES):
-        with in_mode(model, training=False):
-            settled = _traced(model, whole)
-        with in_mode(model, training=True):
-            differing = _differing(settled, _traced(model, whole))
+        try:
+            with in_mode(model, training=False):
+                settled = _traced(model, whole)
+            with in_mode(model, training=True):
+                differing = _differing(settled, _traced(model, whole))
+        except _Lost as exc:
+            if not exc.inside:
+                raise
+            log.warning("%s is kept whole as one step: %s", exc.inside, exc)
+            whole.add(exc.inside)
+            continue
         if not differing:
             return settled
         if "" in differing or differing <= whole:
@@ -68,6 +90,14 @@ def follow(model: nn.Module) -> Followed:
     raise BadNetwork(
         f"{type(model).__name__} takes another way in training than in eval, in its own forward"
     )
+
+
+class _Lost(BadNetwork):
+    """Tracing came to its end; `inside` is the path of the module where, empty for the network."""
+
+    def __init__(self, message: str, inside: str) -> None:
+        super().__init__(message)
+        self.inside = inside
 
 
 def _traced(model: nn.Module, whole: set[str]) -> Followed:
@@ -79,7 +109,11 @@ def _traced(model: nn.Module, whole: set[str]) -> Followed:
         last = list(tracer.owner.items())[-1:]
         where = "".join(f"after {path or node}" for node, path in last) or "at its start"
         told = str(exc).partition("\n")[0]
-        raise BadNetwork(f"{type(model).__name__} cannot be traced {where}: {told}") from exc
+        raise _Lost(
+            f"{type(model).__name__} cannot be traced {where}: {told}"
+            " (units=[...] by hand is the way out, see docs/library.md)",
+            tracer.failed,
+        ) from exc
 
 
 def _differing(a: Followed, b: Followed) -> set[str]:

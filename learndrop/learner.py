@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from learndrop import networks
+from learndrop.chain import Chain
 from learndrop.errors import NotLearnedYet
 from learndrop.events import Event, EventType
 from learndrop.labels import Labels
@@ -42,6 +43,7 @@ class Learner:
     Args:
         settings: see `learndrop.settings`.
         precision: as measured before; measured now when not given.
+        chain: a network of the caller's own, cut already, instead of the settings' one.
         clock: seconds; only for the accounts, never for a decision.
 
     Raises:
@@ -53,6 +55,7 @@ class Learner:
         settings: Settings,
         *,
         precision: Choice | None = None,
+        chain: Chain | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.settings, self._clock = settings, clock
@@ -60,7 +63,7 @@ class Learner:
         self.labels = Labels(settings.classes)
         self.classes = self.labels.classes  # the same list: it grows there
         self.spec = NetworkSpec.from_settings(settings)
-        self.chain, self.device, self.precision = newborn(settings, precision)
+        self.chain, self.device, self.precision = newborn(settings, precision, chain)
         chain = self.chain
         self.trainer = Trainer(chain, settings, self.device, self.precision)
         self.ledger = Ledger(chain)

@@ -1,7 +1,7 @@
 """Builds the network that a setting or a model version names.
 
-`small-resnet10` and `small-resnet18` are ours, for small images; every other name is a torchvision
-classifier.
+`small-resnet10` and `small-resnet18` are ours, for small images; `timm:NAME` is one of timm's,
+where that is installed; all other names are torchvision's classifiers.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
+from learndrop import timm_networks
 from learndrop.errors import BadNetwork
 from learndrop.first_weights import load_first_weights, take_over
 from learndrop.heads import grow_head, grow_layer, head, n_outputs
@@ -88,7 +89,7 @@ def build(
     Raises:
         BadNetwork: for an unknown name, weights that do not fit, or images too small.
     """
-    if name not in known_networks():
+    if not name.startswith(timm_networks.PREFIX) and name not in known_networks():
         near = difflib.get_close_matches(name.lower(), known_networks(), n=3, cutoff=0.0)
         raise BadNetwork(f"no network is called {name!r}; near: {', '.join(near)}")
     if n_classes < 1:
@@ -126,6 +127,8 @@ def rebuild(spec: NetworkSpec, state: Mapping[str, Tensor]) -> nn.Module:
 def _make(name: str, n_classes: int, image_size: int | None) -> nn.Module:
     if name in SMALL_RESNETS:
         return SmallResNet(*SMALL_RESNETS[name], n_classes)
+    if name.startswith(timm_networks.PREFIX):
+        return timm_networks.make(name, n_classes, image_size)
     maker = torchvision.models.get_model_builder(name)
     options: dict[str, Any] = {"num_classes": n_classes}
     if name in {"googlenet", "inception_v3"}:

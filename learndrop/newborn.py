@@ -10,22 +10,22 @@ from learndrop.precision import Choice, choose
 from learndrop.settings import Settings
 
 
-def newborn(settings: Settings, precision: Choice | None) -> tuple[Chain, torch.device, Choice]:
+def newborn(
+    settings: Settings, precision: Choice | None, chain: Chain | None = None
+) -> tuple[Chain, torch.device, Choice]:
     """Build the network of the settings; how it is computed is measured unless it is known.
+
+    Args:
+        settings: network, first weights, device.
+        precision: as measured before.
+        chain: a network that was cut already; it is taken instead of the settings' one.
 
     Raises:
         BadNetwork: if the network cannot be built or cut.
     """
     device = _device(settings.device)
     size = settings.image_size
-    model = networks.build(
-        settings.network,
-        max(2, len(settings.classes)),
-        weights=settings.weights,
-        seed=settings.seed,
-        image_size=size,
-    )
-    chain = units.cut(model, torch.zeros(1, 3, size, size))
+    chain = chain or _built(settings)
     choice = precision or choose(
         chain,
         torch.zeros(settings.batch, 3, size, size),
@@ -34,6 +34,18 @@ def newborn(settings: Settings, precision: Choice | None) -> tuple[Chain, torch.
         settings.memory_format,
     )
     return chain, device, choice
+
+
+def _built(settings: Settings) -> Chain:
+    size = settings.image_size
+    model = networks.build(
+        settings.network,
+        max(2, len(settings.classes)),
+        weights=settings.weights,
+        seed=settings.seed,
+        image_size=size,
+    )
+    return units.cut(model, torch.zeros(1, 3, size, size))
 
 
 def _device(name: str) -> torch.device:

@@ -111,6 +111,18 @@ def to_input(
         raise BadPicture(f"the {claimed.kind} picture cannot be decoded: {exc}") from exc
 
 
+def image_to_input(picture: Image.Image, *, size: int, fit: Fit = "crop") -> Pixels:
+    """Make the network's input of a picture that Pillow has opened already.
+
+    Raises:
+        BadPicture: if it cannot be decoded.
+    """
+    try:
+        return _squared(_upright(_plain(picture), picture), size, fit)
+    except _UNREADABLE as exc:
+        raise BadPicture(f"the picture cannot be decoded: {exc}") from exc
+
+
 def array_to_input(array: Pixels, *, size: int, fit: Fit = "crop") -> Pixels:
     """Make the network's input of pixels: uint8 [H, W, 3] or grey [H, W].
 

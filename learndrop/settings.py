@@ -104,7 +104,8 @@ class Settings(BaseSettings):
 
     # -- network ---------------------------------------------------------------------------
     network: str = "small-resnet10"
-    """`small-resnet10`, `small-resnet18` (ours, for small images) or a torchvision classifier."""
+    """`small-resnet10`, `small-resnet18` (ours, for small images), a torchvision classifier, or
+    `timm:NAME` where timm is installed."""
     weights: str = ""
     """First weights: empty for random, a .safetensors file, or `torchvision` for its own."""
     image_size: int = Field(32, ge=8, le=1024)
