@@ -25,7 +25,7 @@ def test_a_busy_worker_saves_soon_after_its_start_then_every_so_often() -> None:
 def test_early_checkpoints_that_cost_much_keep_their_distance() -> None:
     checkpoints = Checkpoints(CHECKPOINTS, now=0.0)
     checkpoints.learned(1)
-    checkpoints.done(1.0, cost_s=1.0)
+    checkpoints.done(1.0, cost_s=0.4)
     checkpoints.learned(1)
     assert not checkpoints.due(1.0 + 19.9, idle=False)
     assert checkpoints.due(1.0 + 20.0, idle=False)

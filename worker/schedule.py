@@ -5,7 +5,7 @@ from __future__ import annotations
 from learndrop.settings import Settings
 
 SOON_S = 1.0  # an idle worker saves what it learned this soon, so that the account shows it
-SHARE = 0.05  # but early checkpoints take no more than this share of the time
+SHARE = 0.02  # but early checkpoints take no more than this share of the time
 AGAIN_S = 5.0  # after a write that failed
 
 
