@@ -17,8 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-LOOK = 8  # images of a batch that are looked at: 1 % of a step instead of 4 %
 TRIAL = 4  # batches of the new world that a verdict rests on, each looked at twice as hard
+LOOK = 16  # images of a batch that are looked at
+PLACES = 8
+"""Places a side of a map that are looked at, at least, where it has them. More images at fewer places
+tell more than the reverse: neighbours are alike. All places of 8 images cost 4 % of a step."""
 
 
 class ActivationMonitor:
@@ -177,9 +180,13 @@ def _new_names(
 
 def _channel_means(output: Tensor) -> NDArray[np.float64]:
     """[2, C]: mean and mean square of each channel, over images and places."""
-    x = output.detach().float()
+    x = output.detach()
     # square [N, C, S, S] has its channels first; token maps [N, T, C] and vectors [N, C] last
-    dims = [0, 2, 3] if x.ndim == 4 and x.shape[2] == x.shape[3] else list(range(x.ndim - 1))
+    if x.ndim == 4 and x.shape[2] == x.shape[3]:
+        dims, apart = [0, 2, 3], max(1, x.shape[2] // PLACES)
+        x = x[:, :, ::apart, ::apart].float()
+    else:
+        dims, x = list(range(x.ndim - 1)), x.float()
     return torch.stack([x.mean(dims), (x * x).mean(dims)]).double().cpu().numpy()
 
 

@@ -6,6 +6,7 @@ from learndrop.settings import Settings
 
 SOON_S = 1.0  # an idle worker saves what it learned this soon, so that the account shows it
 SHARE = 0.02  # but early checkpoints take no more than this share of the time
+IDLE_SHARE = 0.05  # ... and of the time in which nothing else is to do
 AGAIN_S = 5.0  # after a write that failed
 
 
@@ -34,7 +35,7 @@ class Checkpoints:
         if not self.unsaved or now < self._not_before:
             return False
         age_s = now - self._since
-        soonest_s = self._cost_s / SHARE
+        soonest_s = self._cost_s / (IDLE_SHARE if idle else SHARE)
         every_s = SOON_S if idle else self._every_s
         return (
             age_s >= min(self._longest_s, max(every_s, soonest_s))
