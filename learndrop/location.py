@@ -20,7 +20,7 @@ from torch import Tensor
 TRIAL = 4  # batches of the new world that a verdict rests on, each looked at twice as hard
 LOOK = 16  # images of a batch that are looked at
 PLACES = 8
-"""Places a side of a map that are looked at, at least, where it has them. More images at fewer places
+"""Places a side of a map that are looked at, at least. More images at fewer places
 tell more than the reverse: neighbours are alike. All places of 8 images cost 4 % of a step."""
 
 
