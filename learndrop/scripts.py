@@ -12,8 +12,9 @@ sorted set until the learned ones have come so far.
 from __future__ import annotations
 
 PUBLISH = """
--- KEYS stream, counters; ARGV most entries, most bytes, samples, bytes, then for each sample
--- the number of its fields and values, and these.
+-- KEYS stream, counters; ARGV most entries, most bytes, samples, bytes; the number of names and
+-- values that all samples have alike, and these; the number of the other fields, their names, and
+-- for each sample their values.
 local samples, bytes = tonumber(ARGV[3]), tonumber(ARGV[4])
 local waiting = redis.call('XLEN', KEYS[1])
 local held = tonumber(redis.call('HGET', KEYS[2], 'bytes') or '0')
@@ -22,11 +23,15 @@ if waiting + samples > tonumber(ARGV[1]) or held + bytes > tonumber(ARGV[2]) the
 end
 redis.call('HINCRBY', KEYS[2], 'accepted', samples)
 redis.call('HINCRBY', KEYS[2], 'bytes', bytes)
-local ids, at = {}, 5
+local alike = tonumber(ARGV[5])
+local own = tonumber(ARGV[6 + alike])
+local command, ids, at = {'XADD', KEYS[1], '*', unpack(ARGV, 6, 5 + alike)}, {}, 6 + alike
+local filled = #command
+for field = 1, own do command[filled + 2 * field - 1] = ARGV[at + field] end
 for sample = 1, samples do
-  local parts = tonumber(ARGV[at])
-  ids[sample] = redis.call('XADD', KEYS[1], '*', unpack(ARGV, at + 1, at + parts))
-  at = at + parts + 1
+  at = at + own
+  for field = 1, own do command[filled + 2 * field] = ARGV[at + field] end
+  ids[sample] = redis.call(unpack(command))
 end
 return {1, ids}
 """

@@ -34,7 +34,8 @@ class Rooms:
     pace: Pace = field(default_factory=Pace)
 
 
-def rooms(request: Request) -> Rooms:
+# These are `async` although they wait for nothing: FastAPI would run each in a thread otherwise.
+async def rooms(request: Request) -> Rooms:
     """The rooms of the application that got the request."""
     return cast(Rooms, request.app.state.rooms)
 
@@ -42,7 +43,7 @@ def rooms(request: Request) -> Rooms:
 InRooms = Annotated[Rooms, Depends(rooms)]
 
 
-def publisher(wired: InRooms) -> Publisher:
+async def publisher(wired: InRooms) -> Publisher:
     """The ingress's side of the stream: it cannot even see `ack`."""
     return wired.publisher
 
