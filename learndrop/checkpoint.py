@@ -11,9 +11,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import shutil
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from torch import Tensor
 from learndrop.chain import Chain
 from learndrop.errors import BadSettings, DamagedFile, UnknownFileFormat
 from learndrop.events import Event
-from learndrop.files import rename_folder, sync_folder, write_new
+from learndrop.files import ASIDE, make_folder, remove_folder, rename_folder, sync_folder, write_new
 from learndrop.learner import Learner
 from learndrop.life import Life, Recovery
 from learndrop.precision import Choice
@@ -52,28 +52,40 @@ def save(learner: Learner, root: Path, position: str, keep: int) -> Path:
 
     Returns:
         the new checkpoint's folder.
+
+    Raises:
+        OSError: if the disk refuses; the older checkpoints are as they were.
     """
-    root.mkdir(parents=True, exist_ok=True)
+    make_folder(root)
+    with suppress(OSError):  # what cannot be removed stops nothing
+        for left in root.glob(f".*{ASIDE}"):  # half written, or half removed, by who died
+            remove_folder(left)
     number = max((int(p.name) for p in _folders(root)), default=0) + 1
-    aside = root / f".{number:08d}.part"
-    if aside.exists():
-        shutil.rmtree(aside)
-    aside.mkdir()
     tensors = to_bytes({n: t.contiguous() for n, t in _tensors(learner).items()})
     state = {
         "format": FORMAT,
+        "number": number,
         "position": position,
         "tensors": {"bytes": len(tensors), "sha256": hashlib.sha256(tensors).hexdigest()},
         "same": {k: _plain(getattr(learner.settings, k)) for k in SAME},
         "learner": _values(learner),
     }
-    write_new(aside / "tensors.safetensors", tensors)
-    write_new(aside / "state.json", _sealed(state))
-    sync_folder(aside)
     folder = root / f"{number:08d}"
-    rename_folder(aside, folder)
-    for old in _folders(root)[:-keep]:
-        shutil.rmtree(old)
+    aside = _aside(folder)
+    try:
+        aside.mkdir()
+        write_new(aside / "tensors.safetensors", tensors)
+        write_new(aside / "state.json", _sealed(state))
+        sync_folder(aside)
+        rename_folder(aside, folder)
+    except OSError:
+        with suppress(OSError):  # a full disk should not keep what was written in vain
+            remove_folder(aside)
+        raise
+    with suppress(OSError):  # the new one is there; the next save tries again
+        for old in _folders(root)[:-keep]:
+            rename_folder(old, _aside(old))  # half removed it must not look like a damaged one
+            remove_folder(_aside(old))
     return folder
 
 
@@ -95,23 +107,34 @@ def load_latest(
         DamagedFile: if there are checkpoints and none is whole.
         BadSettings: if the settings name another network than the checkpoint holds.
     """
+    found = newest_whole(root)
+    if found is None:
+        return None
+    folder, state, tensors = found
+    for key, value in state["same"].items():
+        if _plain(getattr(settings, key)) != value:
+            raise BadSettings(
+                f"{folder} was learned with {key} {value!r}, the setting says"
+                f" {_plain(getattr(settings, key))!r}: keep it, or take another data_dir"
+            )
+    return _restore(settings, state["learner"], tensors, chain), str(state["position"])
+
+
+def newest_whole(root: Path) -> tuple[Path, dict[str, Any], dict[str, Tensor]] | None:
+    """Folder, state and tensors of the newest checkpoint that is whole; None where there is none.
+
+    Raises:
+        UnknownFileFormat: if the newest was written by a newer learndrop.
+        DamagedFile: if there are checkpoints and none is whole.
+    """
     folders = _folders(root) if root.is_dir() else []
     for folder in reversed(folders):
         try:
-            state, tensors = read_checkpoint(folder)
+            return folder, *read_checkpoint(folder)
         except UnknownFileFormat:
             raise
         except DamagedFile as exc:
             log.error("checkpoint passed over: %s", exc)
-            continue
-        for key, value in state["same"].items():
-            if _plain(getattr(settings, key)) != value:
-                raise BadSettings(
-                    f"{folder} was learned with {key} {value!r}, the setting says"
-                    f" {_plain(getattr(settings, key))!r}: keep it, or take another data_dir"
-                )
-        learner = _restore(settings, state["learner"], tensors, chain)
-        return learner, str(state["position"])
     if folders:
         raise DamagedFile(f"none of {len(folders)} checkpoints in {root} is whole")
     return None
@@ -129,8 +152,10 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise UnknownFileFormat(
             f"{folder} has format {state['format']}, this learndrop reads up to {FORMAT}"
         )
+    if state.get("number", int(folder.name)) != int(folder.name):  # it would learn samples again
+        raise DamagedFile(f"{folder / 'state.json'} is that of checkpoint {state['number']}")
     path = folder / "tensors.safetensors"
-    blob = path.read_bytes() if path.is_file() else b""
+    blob = _bytes(path)
     said = state["tensors"]
     if len(blob) != said["bytes"] or hashlib.sha256(blob).hexdigest() != said["sha256"]:
         raise DamagedFile(f"{path}: not the {said['bytes']} bytes that were written")
@@ -214,13 +239,24 @@ def _folders(root: Path) -> list[Path]:
     return sorted(p for p in root.iterdir() if p.is_dir() and p.name.isdigit())
 
 
+def _aside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}{ASIDE}")
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as exc:  # not there, or on a bad block
+        raise DamagedFile(f"{path} cannot be read: {exc}") from exc
+
+
 def _sealed(state: dict[str, Any]) -> bytes:
     body = orjson.dumps(_finite(state), option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY)
     return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
 
 
 def _unsealed(path: Path) -> dict[str, Any]:
-    seal, _, body = (path.read_bytes() if path.is_file() else b"").partition(b"\n")
+    seal, _, body = _bytes(path).partition(b"\n")
     if hashlib.sha256(body).hexdigest().encode() != seal:
         raise DamagedFile(f"{path}: does not match its checksum")
     state = orjson.loads(body)

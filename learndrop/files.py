@@ -97,6 +97,14 @@ def remove(path: Path) -> None:
     _unlink(path)
 
 
+def remove_folder(folder: Path) -> None:
+    """Remove a folder of files, if it is there."""
+    if folder.is_dir():
+        for path in folder.iterdir():
+            remove(path)
+        folder.rmdir()
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove what crashes left half written; only while nobody writes there."""
     for path in folder.glob(f".*{ASIDE}"):
