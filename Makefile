@@ -16,7 +16,7 @@ PYTEST = OMP_NUM_THREADS=1 $(RUN) -m pytest
 PARALLEL = -n auto --maxprocesses 4 --dist loadfile -m "not slow"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check bench bench-http chaos fuzz soak compose-test clean
+.PHONY: help demo up test check bench bench-http bench-ingest chaos fuzz soak compose-test clean
 
 help:  ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -42,6 +42,9 @@ check: environment  ## Style, types, import rules, the compose files
 	$(RUN) -m mypy
 	$(RUN) -c 'from importlinter.cli import lint_imports_command as c; c()'
 	$(RUN) -m check_jsonschema --builtin-schema vendor.compose-spec docker-compose.yml deploy/compose.gpu.yml
+
+bench-ingest: runtime  ## Images a second through POST /v1/samples, beside what its parts can do
+	@$(RUN) -m deploy.bench_ingest --out docs/figures/ingest.md $(ARGS)
 
 chaos: environment  ## Kills, full disks, wrong clocks, hands in Redis: 40 minutes, docs/reliability.md
 	$(RUN) -m tests.reliability chaos $(ARGS)

@@ -6,6 +6,7 @@ LearndropError
 │   │   ├── TooLarge         a body, a batch or a picture over its documented limit
 │   │   ├── TooSlow          a body that did not arrive in time
 │   │   └── UnknownFormat    a content type or picture format that is not accepted
+│   ├── TooLong              pictures that take too long to decode
 │   └── BadPicture           one picture of a batch; carries its index
 ├── BadMessage               a stream entry that cannot be read; it is buried
 ├── NotLearnedYet            a prediction before the first label was learned
@@ -60,6 +61,10 @@ class TooSlow(BadBody):
 
 class UnknownFormat(BadBody):
     """A content type or a picture format that is not accepted."""
+
+
+class TooLong(BadInput):
+    """The pictures of a request take longer to decode than is allowed."""
 
 
 class BadPicture(BadInput):

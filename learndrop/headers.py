@@ -18,23 +18,30 @@ MOST_SCANS = 100
 
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_TOLD = frozenset({0xE1, 0xEE})  # Exif and XMP (orientation), Adobe (inks)
 _SCAN, _END, _BARE = 0xDA, 0xD9, frozenset({0x01, 0xD8})
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The format and the size in pixels that a header states."""
+    """The format and the size in pixels that a header states.
+
+    `plain` is a JPEG of brightness, or brightness and two colours, with 8 bits each, that says
+    nothing else about how it is to be shown: no orientation, no inks. `scans` are its passes.
+    """
 
     kind: Kind
     width: int
     height: int
+    plain: bool = False
+    scans: int = 1
 
 
 def claim(data: bytes | bytearray) -> Claim | None:
     """Read the claim of a picture file; None if it is none of the three formats or cut too short.
 
     >>> claim(b"\\x89PNG\\r\\n\\x1a\\n" + b"\\0\\0\\0\\rIHDR" + b"\\0\\0\\0\\x07\\0\\0\\0\\x05")
-    Claim(kind='PNG', width=7, height=5)
+    Claim(kind='PNG', width=7, height=5, plain=False, scans=1)
     """
     if data[:8] == b"\x89PNG\r\n\x1a\n" and data[12:16] == b"IHDR" and len(data) >= 24:
         return Claim("PNG", int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"))
@@ -62,9 +69,10 @@ def _webp(data: bytes | bytearray) -> Claim | None:
 def _jpeg(data: bytes | bytearray) -> Claim | None:
     """Walk the segments up to the end of the first view; the largest frame header counts."""
     width = height = parts = scans = 0
-    at = 2
-    while (found := _MARKER.search(data, at)) is not None:
-        marker, at = data[found.start() + 1], found.end()
+    at, plain = 2, True
+    while (found := _MARKER.match(data, at) or _MARKER.search(data, at)) is not None:
+        at = found.end()
+        marker = data[at - 1]
         parts += 1
         scans += marker == _SCAN
         if parts > MOST_PARTS or scans > MOST_SCANS:
@@ -73,10 +81,12 @@ def _jpeg(data: bytes | bytearray) -> Claim | None:
             break
         if marker in _BARE:
             continue
-        if marker in _FRAMES and at + 7 <= len(data):
+        plain &= marker not in _TOLD
+        if marker in _FRAMES and at + 8 <= len(data):
+            plain &= data[at + 2] == 8 and data[at + 7] in (1, 3)
             tall = int.from_bytes(data[at + 3 : at + 5], "big")
             wide = int.from_bytes(data[at + 5 : at + 7], "big")
             if wide * tall >= width * height:
                 width, height = wide, tall
         at += max(2, int.from_bytes(data[at : at + 2], "big"))
-    return Claim("JPEG", width, height) if width and height else None
+    return Claim("JPEG", width, height, plain, scans) if width and height else None

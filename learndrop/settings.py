@@ -55,14 +55,20 @@ class Settings(BaseSettings):
     """Images that may wait for the network before predictions are answered with 503."""
     predictions_kept: int = Field(10_000, ge=1, le=1_000_000)
     """Answers that can be asked for again by id; the oldest go first."""
-    decode_threads: int = Field(2, ge=1, le=64)
-    """Threads that turn request bodies into pictures."""
+    decode_threads: int = Field(1, ge=1, le=64)
+    """Threads that turn request bodies into pictures; more of them help where these are large."""
+    decode_timeout_s: float = Field(10.0, gt=0, le=600)
+    """Longest time that decoding the pictures of one request may take."""
     serve_threads: int = Field(1, ge=1, le=64)
     """Compute threads of torch in the service."""
     version_poll_s: float = Field(0.5, gt=0, le=60)
     """How often the service looks for a newer model version."""
     body_timeout_s: float = Field(30.0, gt=0, le=600)
     """Longest time a request body may take to arrive."""
+    head_timeout_s: float = Field(15.0, gt=0, le=600)
+    """Longest time from connecting, or from a request's first byte, until its head is there."""
+    keep_alive_s: int = Field(15, ge=1, le=600)
+    """How long a connection may be idle between two requests before it is closed."""
 
     # -- stream ----------------------------------------------------------------------------
     max_pending: int = Field(50_000, ge=1)

@@ -16,7 +16,6 @@ from learndrop.settings import Settings, load_settings
 from service.app import create_app
 from service.protocol import Protocol
 
-KEEP_ALIVE_S = 15
 STOP_S = 30
 """Requests in flight may take this long after SIGTERM."""
 BACKLOG = 1024
@@ -55,14 +54,14 @@ def serve(settings: Settings) -> None:
         config = uvicorn.Config(
             create_app(settings),
             loop="uvloop",
-            http=Protocol,
+            http=Protocol.within(settings.head_timeout_s),
             ws="none",
             lifespan="on",
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_keep_alive=settings.keep_alive_s,
             timeout_graceful_shutdown=STOP_S,
         )
         # uvicorn raises the signal again when it has stopped: then the end is clean, not killed.

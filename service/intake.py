@@ -1,30 +1,34 @@
-"""From a request to the network's input: read, parse and decode, off the event loop."""
+"""From a request to the network's input: read, parse and decode, off the event loop.
+
+Pictures are decoded piece by piece: requests take turns, so that a small one need not wait for all
+of a large one, and the seconds of decoding that a request takes are bounded.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
-from learndrop.errors import BadPicture, UnknownFormat
+from learndrop.errors import BadPicture, TooLong, UnknownFormat
 from learndrop.messages import Sample
 from learndrop.pictures import Fit, PictureLimits, array_to_input, to_input
 from learndrop.settings import Settings
 from service.batches import Batch, BatchLimits, Picture, checked
 from service.bodies import Bodies
+from service.decoding import Allowance, Threads
 from service.forms import read_form
 from service.json_bodies import read_json
 from service.npz import read_npz
 
-T = TypeVar("T")
+TURN_S = 0.05
+"""A request's pictures are decoded this long, one at least, before others have their turn."""
 CONTENT_TYPES = ("multipart/form-data", "application/json", "application/x-npz")
 
 
@@ -41,10 +45,13 @@ class Intake:
 
     def __init__(self, settings: Settings) -> None:
         self._limits = BatchLimits.of(settings)
-        self._pictures = PictureLimits(settings.max_image_bytes, settings.max_image_pixels)
+        self._pictures = PictureLimits(
+            settings.max_image_bytes, settings.max_image_pixels, settings.decode_timeout_s
+        )
         self._shape = Shape(settings.image_size, settings.fit)
         self._bodies = Bodies(settings)
-        self._threads = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
+        self.threads = Threads(settings.decode_threads)
+        self._most_s = settings.decode_timeout_s
 
     async def samples(self, request: Request) -> list[Sample]:
         """Read labelled pictures.
@@ -54,15 +61,11 @@ class Intake:
             Busy: if too many bodies are held already.
         """
         accepted_s = time.time()
-
-        def make(batch: Batch) -> list[Sample]:
-            pixels = inputs(batch, self._shape, self._pictures)
-            return [
-                Sample(image, label, accepted_s)
-                for image, label in zip(pixels, batch.labels or (), strict=True)
-            ]
-
-        return await self._received(request, make, labelled=True)
+        batch, pixels = await self._received(request, self._shape, labelled=True)
+        return [
+            Sample(image, label, accepted_s)
+            for image, label in zip(pixels, batch.labels or (), strict=True)
+        ]
 
     async def pictures(self, request: Request, shape: Shape) -> NDArray[np.uint8]:
         """Read pictures as the network's input: uint8 [N, size, size, 3].
@@ -70,25 +73,32 @@ class Intake:
         Raises:
             BadInput, Busy: as for `samples`.
         """
+        _, pixels = await self._received(request, shape, labelled=False)
+        return np.stack(pixels)
 
-        def make(batch: Batch) -> NDArray[np.uint8]:
-            return np.stack(inputs(batch, shape, self._pictures))
-
-        return await self._received(request, make, labelled=False)
-
-    async def _received(self, request: Request, make: Callable[[Batch], T], *, labelled: bool) -> T:
+    async def _received(
+        self, request: Request, shape: Shape, *, labelled: bool
+    ) -> tuple[Batch, list[NDArray[np.uint8]]]:
         kind, options = content_type(request)
+        allowance = Allowance(self._most_s)
         async with self._bodies.read(request) as body:
 
-            def work() -> T:
+            def read() -> tuple[Batch, list[NDArray[np.uint8]]]:
                 batch = parse(kind, options, body, self._limits)
-                return make(checked(batch, self._limits, labelled=labelled))
+                batch = checked(batch, self._limits, labelled=labelled)
+                return batch, inputs(batch.images, shape, self._pictures, 0, allowance.left_s)
 
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            batch, pixels = await self.threads.run(read, allowance)
+            while len(pixels) < len(batch.images):
+                piece = partial(
+                    inputs, batch.images, shape, self._pictures, len(pixels), allowance.left_s
+                )
+                pixels += await self.threads.run(piece, allowance)
+            return batch, pixels
 
     def close(self) -> None:
         """End the threads."""
-        self._threads.shutdown(cancel_futures=True)
+        self.threads.close()
 
 
 def content_type(request: Request) -> tuple[str, dict[bytes, bytes]]:
@@ -121,16 +131,29 @@ def parse(kind: str, options: dict[bytes, bytes], body: bytearray, limits: Batch
             return read_form(body, options, limits)
 
 
-def inputs(batch: Batch, shape: Shape, limits: PictureLimits) -> list[NDArray[np.uint8]]:
-    """Every picture as uint8 [size, size, 3].
+def inputs(
+    pictures: Sequence[Picture], shape: Shape, limits: PictureLimits, first: int, left_s: float
+) -> list[NDArray[np.uint8]]:
+    """Pictures from `first` on as uint8 [size, size, 3], as many as TURN_S is enough for.
 
     Raises:
         BadPicture: with the index of the first one that cannot be used.
+        TooLong: if one is not decoded within `left_s`; names it.
     """
-    made = []
-    for index, picture in enumerate(batch.images):
+    made: list[NDArray[np.uint8]] = []
+    began = time.perf_counter()
+    for index in range(first, len(pictures)):
+        spent_s = time.perf_counter() - began
+        if made and spent_s > TURN_S:
+            break
         try:
-            made.append(_input(picture, shape, limits))
+            made.append(_input(pictures[index], shape, limits, left_s - spent_s))
+        except TooLong as exc:
+            raise TooLong(
+                f"picture {index} was still being decoded after {limits.max_s:g} s for all",
+                item=f"images[{index}]",
+                limit=limits.max_s,
+            ) from exc
         except BadPicture as exc:
             raise BadPicture(
                 f"picture {index}: {exc}", index=index, limit=exc.limit, value=exc.value
@@ -138,7 +161,10 @@ def inputs(batch: Batch, shape: Shape, limits: PictureLimits) -> list[NDArray[np
     return made
 
 
-def _input(picture: Picture, shape: Shape, limits: PictureLimits) -> NDArray[np.uint8]:
+def _input(
+    picture: Picture, shape: Shape, limits: PictureLimits, left_s: float
+) -> NDArray[np.uint8]:
     if isinstance(picture, np.ndarray):
         return array_to_input(picture, size=shape.size, fit=shape.fit)
-    return to_input(picture, size=shape.size, fit=shape.fit, limits=limits)
+    left = replace(limits, max_s=left_s)
+    return to_input(picture, size=shape.size, fit=shape.fit, limits=left)

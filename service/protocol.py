@@ -9,14 +9,20 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.problems import KINDS, problem
 
-HEAD_S = 15.0
-"""A request's head must be there this long after its first byte, a first byte after connecting."""
-
 
 class Protocol(HttpToolsProtocol):
-    """Closes connections whose head does not come, and answers broken heads with a problem."""
+    """Closes connections whose head does not come, and answers broken heads with a problem.
 
+    A request's head must be there `head_s` after its first byte, a first byte after connecting.
+    """
+
+    head_s = 15.0
     _head_timer: asyncio.TimerHandle | None = None
+
+    @classmethod
+    def within(cls, head_s: float) -> type[Protocol]:
+        """The protocol with another time for heads: uvicorn takes a class."""
+        return type("Protocol", (cls,), {"head_s": head_s})
 
     def connection_made(self, transport: Any) -> None:
         """A connection begins."""
@@ -48,7 +54,7 @@ class Protocol(HttpToolsProtocol):
 
     def _start_timer(self) -> None:
         self._stop_timer()
-        self._head_timer = self.loop.call_later(HEAD_S, self._give_up)
+        self._head_timer = self.loop.call_later(self.head_s, self._give_up)
 
     def _stop_timer(self) -> None:
         if self._head_timer is not None:

@@ -97,7 +97,7 @@ def test_what_is_no_http_gets_a_problem(tmp_path: Path) -> None:
 def test_a_head_that_does_not_come_closes_the_connection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "HEAD_S", 0.2)
+    monkeypatch.setattr(protocol.Protocol, "head_s", 0.2)
     app, _, _ = memory_app(tmp_path)
     with listening_app(app) as url:
         host, port = url.removeprefix("http://").split(":")

@@ -33,7 +33,7 @@ Cursor = Annotated[str | None, Query(max_length=80, description="`next_cursor` o
     response_model=Predictions,
     responses=documented(
         "bad-body", "too-slow", "too-large", "unknown-format", "bad-input", "bad-picture",
-        "bad-parameter", "no-model", "busy",
+        "too-long", "bad-parameter", "no-model", "busy",
     ),
     openapi_extra=picture_body(),
 )  # fmt: skip

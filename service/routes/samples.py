@@ -13,7 +13,7 @@ from service.schemas import Accepted, SampleFate
 
 router = APIRouter(prefix="/v1", tags=["learn"])
 PROBLEMS = documented(
-    "bad-body", "too-slow", "too-large", "unknown-format", "bad-input", "bad-picture",
+    "bad-body", "too-slow", "too-large", "unknown-format", "bad-input", "bad-picture", "too-long",
     "stream-full", "stream-away", "busy",
 )  # fmt: skip
 
