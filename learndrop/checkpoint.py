@@ -169,6 +169,7 @@ def _tensors(learner: Learner) -> dict[str, Tensor]:
     parts: dict[str, Mapping[str, Tensor]] = {
         "weights": learner.chain.state_dict(),
         "momentum": learner.trainer.momentum(),
+        "averages": learner.trainer.averages.tensors(),
         "settling": learner.settling.tensors(),
         "rehearsal": learner.rehearsal.tensors(),
         "other": {
@@ -188,6 +189,7 @@ def _values(learner: Learner) -> dict[str, Any]:
         "classes": learner.classes,
         "recent_labels": list(learner.labels.recent),
         "cut": learner.trainer.cut,
+        "averages": learner.trainer.averages.to_json(),
         "life": asdict(learner.life),
         "recovery": asdict(learner.recovery) if learner.recovery else None,
         "returned": sorted(learner.returned),
@@ -216,6 +218,7 @@ def _restore(
     learner.settings, learner.spec = settings, NetworkSpec.from_settings(settings)
     learner.chain.load_state_dict(parts["weights"])
     learner.trainer.load_momentum(parts.get("momentum", {}), values["cut"])
+    learner.trainer.averages.load(parts.get("averages", {}), values["averages"])
     learner.labels.load(values["recent_labels"], parts["other"]["long_run"].numpy())
     learner.life = Life(**values["life"])
     learner.recovery = Recovery(**values["recovery"]) if values["recovery"] else None

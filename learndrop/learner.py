@@ -193,6 +193,10 @@ class Learner:
         self._tell("drop", cause)
 
     def _move_cut(self, cut: int) -> None:
+        if cut > self.trainer.cut:
+            with self.life.timed("build", self._clock):
+                self.trainer.take_averages(cut)
+                self.rehearsal.adapt_statistics(self.floats)
         self.trainer.move_cut(cut)
         self.rehearsal.open_store()
 

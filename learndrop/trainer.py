@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from learndrop import networks
+from learndrop.averages import Averages
 from learndrop.precision import Choice, autocast
 from learndrop.settings import Settings
 from learndrop.units import Chain
@@ -36,6 +37,7 @@ class Trainer:
         chain.to(device=device, memory_format=choice.memory_format)
         self.cut = 0
         self._momentum: dict[str, Tensor] = {}
+        self.averages = Averages()
         self._build()
 
     @property
@@ -96,7 +98,16 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
+        self.averages.after_step()
         return value
+
+    def take_averages(self, cut: int) -> None:
+        """Give the units that are to leave training, up to `cut`, the mean of their latest weights.
+
+        Their BatchNorm statistics then belong to other weights: see `adapt_statistics`.
+        """
+        for unit in self.chain.units[self.cut : cut]:
+            self.averages.take(unit.module)
 
     def move_cut(self, cut: int, *, fresh: bool = False) -> None:
         """Train from unit `cut` on. Momentum stays with its parameter, by name; `fresh` forgets
@@ -114,9 +125,10 @@ class Trainer:
         self._build()
 
     def forget_momentum(self) -> None:
-        """Start the optimizer fresh for everything in training."""
+        """Start the optimizer and the averages fresh for everything in training."""
         self._momentum = {}
         self._build()
+        self.averages.start_over()
 
     def grow(self, classes: int) -> None:
         """Give the head more outputs; old rows and the rest of the momentum stay."""
@@ -220,6 +232,7 @@ class Trainer:
             for unit in self.chain.units[self.cut :]
             for name, p in unit.module.named_parameters()
         ]
+        self.averages.follow(named)
         self._parameters = [p for _, p in named]
         self.optimizer = torch.optim.SGD(
             self._parameters,
