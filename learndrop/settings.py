@@ -96,7 +96,8 @@ class Settings(BaseSettings):
     batch_wait_s: float = Field(0.5, ge=0, le=60)
     """How long a batch may wait to fill before a smaller one is learned."""
     stall_s: float = Field(120.0, gt=0)
-    """Without progress of the worker for this long (a step that hangs), its /healthz says 503."""
+    """Without progress of the worker for this long (a step that hangs), its /healthz says 503;
+    after twice that it ends itself, to be started again."""
     worker_threads: int = Field(0, ge=0, le=256)
     """Compute threads of torch in the worker; 0 takes the cores this process may use."""
     checkpoint_s: float = Field(30.0, gt=0)

@@ -8,18 +8,26 @@ from pathlib import Path
 
 import pytest
 
-import learndrop
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = ("learndrop", "service", "worker", "deploy", "tests")
+WITH_EXAMPLES = sorted(
+    path
+    for folder in FOLDERS
+    for path in (ROOT / folder).rglob("*.py")
+    if "    >>> " in path.read_text() and not path.name.startswith("test_")
+)
 
-ROOT = Path(learndrop.__file__).parent
-WITH_EXAMPLES = sorted(p for p in ROOT.rglob("*.py") if ">>> " in p.read_text())
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
 
 
-@pytest.mark.parametrize("path", WITH_EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", WITH_EXAMPLES, ids=module_of)
 def test_examples_of(path: Path) -> None:
-    name = ".".join(("learndrop", *path.relative_to(ROOT).with_suffix("").parts))
-    failed, tried = doctest.testmod(import_module(name))
+    failed, tried = doctest.testmod(import_module(module_of(path)))
     assert tried > 0 and failed == 0
 
 
 def test_there_are_examples() -> None:
-    assert {"dropping", "rates", "location", "watch"} <= {p.stem for p in WITH_EXAMPLES}
+    found = {path.stem for path in WITH_EXAMPLES}
+    assert {"dropping", "rates", "location", "watch", "watchdog", "ledger"} <= found

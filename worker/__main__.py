@@ -24,6 +24,7 @@ from worker.loop import run
 from worker.metrics import WorkerMetrics
 from worker.parts import Parts
 from worker.stop import Stop
+from worker.watchdog import watched
 
 log = structlog.get_logger()
 
@@ -52,7 +53,8 @@ def main() -> int:
 def work(settings: Settings, stop: Stop) -> None:
     """Wire the parts and learn until told to stop."""
     metrics = WorkerMetrics(CollectorRegistry(), version=version("learndrop"))
-    with only_worker(settings.data_dir), answering(settings, metrics) as port:
+    ending = watched(metrics, 2 * settings.stall_s)  # probes of /healthz come first
+    with only_worker(settings.data_dir), answering(settings, metrics) as port, ending:
         threads = settings.worker_threads or usable_cores()
         torch.set_num_threads(threads)
         learner, position = restored(settings)

@@ -1,0 +1,100 @@
+"""Somebody who reads the account from outside, again and again, and knows what may never be."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+from typing import Any, Self
+
+import httpx2
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from deploy.local import LocalStack
+from learndrop.keys import Keys
+
+ENDS = ("learned", "buried", "deleted", "pending")
+
+
+class Observer:
+    """Reads Redis (raw counters and the stream's length, in one transaction) and GET /v1/state.
+
+    Attributes:
+        readings: of Redis, that were answered.
+        answers: of GET /v1/state with 200.
+        violations: what was not as it must be; accepted = the sum of the ends, nothing shrinks.
+    """
+
+    def __init__(self, stack: LocalStack, *, every_s: float) -> None:
+        self._keys = Keys(stack.settings.name)
+        retry = Retry(NoBackoff(), 0)
+        self._redis: Any = redis.Redis(
+            port=stack.redis.port, retry=retry, socket_timeout=10.0, decode_responses=True
+        )
+        self._url, self._every_s = stack.service.url, every_s
+        self.readings = self.answers = self.unanswered = 0
+        self.violations: list[str] = []
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._read), threading.Thread(target=self._ask)]
+
+    def account(self) -> dict[str, int]:
+        """What Redis has at this moment."""
+        with self._redis.pipeline(transaction=True) as both:
+            both.hgetall(self._keys.counters)
+            both.xlen(self._keys.stream)
+            counters, pending = both.execute()
+        told = {name: int(counters.get(name, 0)) for name in ("accepted", *ENDS[:-1])}
+        return told | {"pending": int(pending)}
+
+    def _read(self) -> None:
+        before: dict[str, int] = {}
+        while not self._stop.wait(self._every_s):
+            try:
+                account = self.account()
+            except (redis.RedisError, OSError):
+                self.unanswered += 1
+                continue
+            self.readings += 1
+            self._check("Redis", account, before)
+            before = account
+
+    def _ask(self) -> None:
+        before: dict[str, int] = {}
+        with httpx2.Client(base_url=self._url, timeout=10.0) as http:
+            while not self._stop.wait(self._every_s):
+                try:
+                    answer = http.get("/v1/state")
+                except httpx2.TransportError:
+                    continue
+                if answer.status_code != 200:
+                    continue
+                self.answers += 1
+                account = answer.json()["samples"]
+                self._check("GET /v1/state", account, before)
+                before = account
+
+    def _check(self, where: str, now: dict[str, int], before: dict[str, int]) -> None:
+        ends = sum(now.get(name, 0) for name in ENDS)
+        if now["accepted"] != ends:
+            self.violations.append(f"{where} at {time.time():.3f}: {now} adds up to {ends}")
+        for name in ("accepted", *ENDS[:-1]):
+            if now.get(name, 0) < before.get(name, 0):
+                self.violations.append(f"{where}: {name} fell from {before[name]} to {now[name]}")
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        self._redis.close()

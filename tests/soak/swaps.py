@@ -1,0 +1,154 @@
+"""Row 13: a new model version every two seconds under a steady load of predictions.
+
+The worker makes the first version and is stopped; this process then publishes the versions, each
+with every tensor changed, so that all of it is written, loaded and warmed each time. The same load
+without swaps, before, is what the waiting is compared with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load, save
+
+from deploy.local import LocalStack
+from learndrop.client import Client
+from learndrop.registry import Registry, Version
+from tests.rows import Found, arguments, report
+from tests.services import npz, pixels
+from tests.soak.paced import Answer, Answers, p99_ms, paced
+from tests.soak.watching import MIB, Memory
+
+SIDE = 32
+MOST_TIMES, MOST_MIB, SOON_S = 1.2, 5.0, 1.0
+LAST = 50
+
+
+def changed(version: Version, number: int) -> dict[str, bytes]:
+    """The version's parts, every tensor of floats a little different."""
+    parts = {}
+    for name, data in version.parts.items():
+        tensors = load(data)
+        for tensor in tensors.values():
+            if tensor.dtype == np.float32:
+                tensor += np.float32(1e-6 * number)
+        parts[name] = save(tensors)
+    return parts
+
+
+class Publisher(threading.Thread):
+    """Publishes a version every so many seconds; `published` has when each was out."""
+
+    def __init__(self, registry: Registry, every_s: float) -> None:
+        super().__init__()
+        self._registry, self._every_s = registry, every_s
+        self._first = registry.load(None)
+        self._stop = threading.Event()
+        self.published: dict[int, float] = {}
+
+    def run(self) -> None:
+        count = 0
+        while not self._stop.wait(self._every_s):
+            count += 1
+            number = self._registry.publish(changed(self._first, count), self._first.about)
+            self.published[number] = time.monotonic()
+
+    def stop(self) -> None:
+        """End after the one in hand."""
+        self._stop.set()
+        self.join()
+
+
+def lateness(answers: list[Answer], published: dict[int, float]) -> list[float]:
+    """For each version but the last two, seconds from its publication to the first answer by it or
+    a newer one; for one that no answer came from in time, infinity."""
+    told = sorted(
+        (one.due + one.seconds, one.told["model_version"])
+        for one in answers
+        if one.told is not None
+    )
+    late = []
+    for number, at in list(published.items())[:-2]:
+        first = next((when for when, version in told if version >= number), float("inf"))
+        late.append(first - at)
+    return late
+
+
+def prepared(stack: LocalStack) -> Registry:
+    """The registry with a version of something learned, and no worker any more."""
+    with Client(stack.service.url) as client:
+        client.learn(pixels(256, SIDE), list("abcd") * 64)
+        client.wait_learned(timeout_s=60)
+        client.predict(pixels(1, SIDE))
+    stack.worker.stop()
+    return Registry(stack.settings.models_dir, keep=stack.settings.versions_kept)
+
+
+def find(options: argparse.Namespace) -> dict[int, Found]:
+    """Without swaps, then with them."""
+    seconds, picture = options.minutes * 60, npz(images=pixels(4, SIDE))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        stack = LocalStack.on_free_ports(
+            folder / "data", logs=folder / "logs", network="small-resnet18", publish_s=0.5
+        )
+        with stack:
+            registry = prepared(stack)
+
+            def asked(seconds: float) -> Answers:
+                load = paced(
+                    stack.service.url,
+                    "/v1/predictions",
+                    lambda n: picture,
+                    a_second=options.rate,
+                    seconds=seconds,
+                    keep=True,
+                )
+                return asyncio.run(load)
+
+            asked(5.0)
+            still = asked(min(60.0, seconds))
+            publisher = Publisher(registry, options.every_s)
+            with Memory(stack, every_s=options.every_s) as memory:
+                publisher.start()
+                moved = asked(seconds)
+                publisher.stop()
+    late = lateness(moved.all, publisher.published)
+    held = [n for _, n in memory.read["service"]]
+    last = min(LAST, len(held) - 1)
+    growth = (held[-1] - held[-1 - last]) / MIB
+    errors = [one for one in moved.all if one.status != 200]
+    still_ms, moved_ms = p99_ms(still.all), p99_ms(moved.all)
+    passed = (
+        not errors
+        and not moved.lost
+        and moved_ms <= MOST_TIMES * still_ms
+        and growth <= MOST_MIB
+        and max(late) <= SOON_S
+    )
+    return {
+        13: Found(
+            f"{len(errors) + len(moved.lost)} errors; predictions p99 {moved_ms:.1f} ms against"
+            f" {still_ms:.1f} ms without swaps ({moved_ms / still_ms:.2f} x); last {last} swaps"
+            f" {growth:+.1f} MiB; a new version answers within {max(late):.2f} s",
+            f"{len(publisher.published)} swaps in {options.minutes:g} minutes,"
+            f" {len(moved.all)} predictions of 4 pictures",
+            passed,
+            "Every tensor differs in each version, so nothing is shared between them.",
+        )
+    }
+
+
+if __name__ == "__main__":
+    parser = arguments(__doc__)
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--every-s", type=float, default=2.0, help="seconds between two versions")
+    parser.add_argument("--rate", type=float, default=10.0, help="predictions a second")
+    sys.exit(report(find, parser, rows=[13]))
