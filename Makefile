@@ -16,7 +16,7 @@ PYTEST = OMP_NUM_THREADS=1 $(RUN) -m pytest
 PARALLEL = -n auto --maxprocesses 4 --dist loadfile -m "not slow"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check bench bench-http bench-ingest chaos fuzz soak compose-test clean
+.PHONY: help demo up test check bench bench-long bench-http bench-ingest chaos fuzz soak compose-test clean
 
 help:  ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -27,8 +27,11 @@ demo: runtime  ## Learn, drop, drift, recover, on one machine (DATA=... for your
 up: runtime  ## Start the service on one machine without Redis or Docker (Ctrl-C stops it)
 	@$(RUN) -m deploy.local $(ARGS)
 
-bench: runtime  ## Compare with full fine-tuning and its controls, a few minutes
+bench: runtime  ## Compare with full fine-tuning and its rivals, under 20 minutes
 	@$(RUN) -m learndrop.cli bench --quick $(if $(DATA),--data "$(DATA)") $(ARGS)
+
+bench-long: runtime  ## Every strategy on every kind of stream; hours, goes on where it was stopped
+	@$(RUN) -m learndrop.cli bench --long --out out/bench-long $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 bench-http: runtime  ## What the service costs over a bare training loop (DATA=... images, ARGS=...)
 	@$(RUN) -m deploy.through_http $(if $(DATA),"$(DATA)") $(ARGS)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from learndrop import errors
+from learndrop.bench.options import bench
 
 if TYPE_CHECKING:
     from learndrop.client import Client
@@ -24,7 +25,6 @@ EPILOG = (
     "Exit codes: 0 done, 1 failed, 2 not usable as asked, 3 not found, 5 refused for now, "
     "12 service not reachable, 130 interrupted."
 )
-QUICK_LENGTH, LENGTH = 4000, 5000
 app = typer.Typer(
     help="An image classifier that keeps learning while its learned layers leave training.\n\n"
     "Start here: [bold]learndrop demo[/], then [bold]learndrop status[/], "
@@ -158,46 +158,7 @@ def predict(
         typer.echo(f"{path}\t{answer['label']}\t{told}")
 
 
-@app.command()
-def bench(
-    quick: Annotated[bool, typer.Option("--quick", help="A few minutes on 2 cores.")] = False,
-    data: Annotated[str, typer.Option(help="As for demo.")] = "digits",
-    world: Annotated[
-        list[str] | None, typer.Option(help="One after the other: clean, noise40, swap, ...")
-    ] = None,
-    length: Annotated[int | None, typer.Option(help="Samples in each world.", min=64)] = None,
-    seed: Annotated[list[int] | None, typer.Option(help="Repeat for several.")] = None,
-    given: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting: --set rate=0.01")
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for table, plot and figures.")] = Path(
-        "out/bench"
-    ),
-) -> None:
-    """Play one stream through learndrop and what one would use instead, side by side."""
-    if util.find_spec("torch") is None:
-        raise errors.NotFound("bench needs torch: pip install 'learndrop[service,worker,local]'")
-    from learndrop import worlds
-    from learndrop.bench.command import QUICK_WORLDS
-    from learndrop.bench.command import bench as run_bench
-    from learndrop.settings import load_settings
-
-    names = tuple(world or QUICK_WORLDS)
-    for name in names:
-        worlds.world(name, classes=("a", "b"))
-    own = dict(assignment(text) for text in given or ())
-    load_settings(**own)
-    run_bench(
-        data=data,
-        worlds=names,
-        length=length or (QUICK_LENGTH if quick else LENGTH),
-        out=out,
-        settings=own,
-        seeds=tuple(seed or (0,)),
-        say=typer.echo,
-    )
-    typer.echo((out / "table.md").read_text())
-    typer.echo(f"plot: {out / 'bench.png'}")
+app.command()(bench)
 
 
 @app.command()
@@ -246,23 +207,6 @@ def connect(url: str, patience_s: float = 60.0) -> Client:
         host = known.host if known.host not in {"0.0.0.0", "::"} else "127.0.0.1"
         url = f"http://{host}:{known.port}"
     return Client(url, patience_s=patience_s)
-
-
-def assignment(text: str) -> tuple[str, Any]:
-    """`name=value` with the value as JSON where it is JSON.
-
-    >>> assignment("rate=0.01"), assignment("network=vgg11")
-    (('rate', 0.01), ('network', 'vgg11'))
-    """
-    import json
-
-    name, found, value = text.partition("=")
-    if not found:
-        raise errors.BadSettings(f"--set {text!r}: write --set name=value")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
 
 
 def image_size(client: Client) -> int:

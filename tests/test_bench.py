@@ -1,99 +1,156 @@
-"""The bench: rivals get the same stream and the same help, and the figures add up."""
+"""The bench: rivals get the same stream and the same help, and do what their name says."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from deploy.through_http import in_process
 from learndrop import datasets
-from learndrop.bench import strategies
-from learndrop.bench.command import bench
+from learndrop.bench.arrivals import Arrivals
 from learndrop.bench.play import play
-from learndrop.bench.report import plot, table
-from learndrop.bench.streams import drifting
-from tests.learning import QUICK, digits, quick_settings
+from learndrop.bench.strategies import STRATEGIES, strategy
+from learndrop.errors import BadInput
+from tests.learning import digits, quick_settings
 
 
-def test_a_stream_is_the_same_for_the_same_seed_and_changes_where_its_world_says() -> None:
-    one, other = digits("clean", "swap", length=256), digits("clean", "swap", length=256)
-    assert np.array_equal(one.images, other.images) and one.labels == other.labels
-    clean = digits("clean", "clean", length=256)
-    assert one.labels[:256] == clean.labels[:256]
-    assert one.labels[256:] != clean.labels[256:]
-    assert np.array_equal(one.images, clean.images)
-
-
-def test_batches_never_span_two_worlds() -> None:
-    sizes = [len(b) for b in digits("clean", "swap", length=100).batches(32)]
-    assert sizes == [32, 32, 32, 4] * 2
-
-
-def test_a_set_smaller_than_the_stream_does_not_drift_where_it_begins_anew() -> None:
-    data = datasets.load("digits", 16)
-    stream = drifting(data, ["clean"], 2 * len(data))
-    first, second = (stream.images[i * len(data) :][: len(data)] for i in (0, 1))
-    assert abs(float(first.mean()) - float(second.mean())) < 1.0
+def played(name: str, length: int = 320, worlds: tuple[str, ...] = ("clean",), **own: Any) -> Any:
+    rival, differs = strategy(name)
+    return play(digits(*worlds, length=length), rival, quick_settings(**{**own, **differs}))
 
 
 @pytest.mark.parametrize(
-    ("strategy", "trained"),
+    ("name", "trained"),
     [
-        (strategies.plain(), 1.0),
-        (strategies.thinned(0.25), 0.25),
-        (strategies.drift_aware(0.5, after_drift=640), 0.75),
+        ("plain", 1.0),
+        ("plain:every=3", 1 / 3),
+        ("share:share=0.25", 0.25),
+        ("drift-aware:share=0.5,after=640", 0.75),
     ],
 )
-def test_a_control_trains_on_the_share_that_it_names(
-    strategy: strategies.Strategy, trained: float
-) -> None:
-    run = play(digits("clean", length=1280), strategy, quick_settings(replays="0"))
+def test_a_control_trains_on_the_share_that_it_names(name: str, trained: float) -> None:
+    run = played(name, 1280, replays="0")
     kinds = run["flops"]["by_kind"]
     assert kinds["forward"] / kinds["test"] == pytest.approx(trained, abs=0.03)
+    assert sum(run["batches"]["trained"]) / 40 == pytest.approx(trained, abs=0.03)
+
+
+def test_replays_are_as_many_as_named() -> None:
+    kinds = played("replays:replays=3", 640)["flops"]["by_kind"]
+    assert kinds["forward"] / kinds["test"] == pytest.approx(4.0, abs=0.4)
 
 
 def test_head_only_trains_nothing_but_the_head() -> None:
-    run = play(digits("clean", length=320), strategies.head_only(), quick_settings())
-    assert run["depth"] == run["units"] - 1
+    run = played("head-only")
+    assert set(run["batches"]["depth"]) == {run["units"] - 1}
 
 
 def test_the_same_seconds_are_kept_to() -> None:
-    run = play(digits("clean", length=640), strategies.held_to(1e-9), quick_settings())
-    assert run["flops"]["by_kind"]["forward"] / run["flops"]["by_kind"]["test"] < 0.2
+    run = played("held:seconds=1e-9", 640)
+    assert sum(run["batches"]["trained"]) < 4
 
 
-def test_a_run_tells_accuracy_by_world_and_seconds_by_part() -> None:
-    run = play(digits("clean", "rotated90", length=640), strategies.learndrop(), quick_settings())
-    assert [w["name"] for w in run["worlds"]] == ["clean", "rotated90"]
-    mean = sum(w["accuracy"] for w in run["worlds"]) / 2
-    assert run["accuracy"] == pytest.approx(mean)
-    assert {"test", "train", "build", "wait", "wall"} <= run["seconds"].keys()
-    assert run["peak_memory_bytes"] > 0
+def test_freezing_pays_the_forward_that_dropping_saves() -> None:
+    plan = "cuts=0.5@64,replays=1"
+    dropped = played(f"schedule:{plan}", 640, ("clean",))
+    # FreezeOut's first unit freezes at 0.512 of the world, the later ones one by one
+    frozen = played("freezeout:replays=1", 640)
+    assert dropped["batches"]["depth"][-1] > 0 and frozen["batches"]["depth"][-1] > 0
+    kinds = frozen["flops"]["by_kind"]
+    # each sample and its replay pass the whole network in each step, trained or not
+    assert (kinds["forward"] + kinds["build"]) / kinds["test"] == pytest.approx(2.0, abs=0.1)
+    assert frozen["store"]["bytes"] == 0
+    kinds = dropped["flops"]["by_kind"]
+    assert (kinds["forward"] + kinds["build"]) / kinds["test"] < 1.8
+
+
+def test_freeze_only_learns_what_learndrop_learns() -> None:
+    own: dict[str, Any] = {
+        "settled_windows": 1,
+        "warmup_windows": 0,
+        "persistence_low": 1.0,
+        "replays": "0",
+    }
+    ours, frozen = (played(n, 1600, **own) for n in ("learndrop", "freeze-only"))
+    assert max(ours["batches"]["depth"]) > 0
+    assert ours["batches"]["depth"] == frozen["batches"]["depth"]
+    assert ours["batches"]["right"] == pytest.approx(frozen["batches"]["right"], abs=2)
+    assert frozen["flops"]["by_kind"]["build"] > ours["flops"]["by_kind"]["build"]
+
+
+def test_an_oracle_is_told_and_drops_at_its_times() -> None:
+    run = played("schedule:cuts=0.5@64+0.9@128", 256, ("clean", "noise40"))
+    units, depth = run["units"], run["batches"]["depth"]
+    half, most = round(0.5 * units), units - 1
+    assert depth == ([0] * 2 + [half] * 2 + [most] * 4) * 2
+    assert not [e for e in run["events"] if e["type"] == "drift"]
+
+
+def test_a_random_prefix_is_seeded_and_leaves_in_the_first_world() -> None:
+    first, again = (played("random-prefix", 640)["batches"]["depth"] for _ in range(2))
+    assert first == again and 0 < first[-1]
+    assert played("random-prefix:seed=5", 640)["batches"]["depth"] != first
+
+
+def test_an_egeria_like_rule_freezes_from_the_front_and_pays_for_its_readings() -> None:
+    run = played("egeria:every=1,window=2,patience=1,bound=5.0", 640, replays="0")
+    depth = run["batches"]["depth"]
+    assert depth == sorted(depth) and 0 < depth[-1] < run["units"]
+    assert run["flops"]["by_kind"]["build"] > 0
+
+
+def test_latent_replay_keeps_its_cut_through_a_drift() -> None:
+    run = played("latent-replay:cut=0.5", 640, ("clean", "inverted"))
+    assert set(run["batches"]["depth"]) == {round(0.5 * run["units"])}
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_strategy_takes_a_setting_and_has_a_name_of_its_own(name: str) -> None:
+    rival, differs = strategy(f"{name}:rate=0.01")
+    assert differs == {"rate": 0.01}
+    others = [strategy(n)[0].label for n in STRATEGIES if n != name]
+    assert rival.label not in others
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("plane", "near: plain"),
+        ("plain:every", "NAME:key=value"),
+        ("plain:every=x", "invalid literal"),
+        ("schedule:cuts=half", "SHARE@SAMPLES"),
+    ],
+)
+def test_a_strategy_that_cannot_be_is_refused(text: str, told: str) -> None:
+    with pytest.raises(BadInput, match=told):
+        strategy(text)
+
+
+def test_a_run_writes_down_every_batch() -> None:
+    run = played("learndrop", 330, ("clean", "rotated90"))
+    batches = run["batches"]
+    assert batches["count"] == ([32] * 10 + [10]) * 2
+    assert all(len(column) == 22 for column in batches.values())
+    assert run["accuracy"] == pytest.approx(sum(batches["right"]) / 660)
+    assert run["seconds"]["learn"] == pytest.approx(sum(batches["train_s"]))
+    # nothing that a strategy spends beside its steps stays out of the account
+    assert run["seconds"]["learn"] >= run["seconds"]["train"] + run["seconds"]["build"] - 0.01
+    assert [w["begin"] for w in run["worlds"]] == [0, 330]
     json.dumps(run, allow_nan=False)
 
 
-def test_table_and_plot_come_from_the_runs(tmp_path: Path) -> None:
-    runs = bench(
-        worlds=("clean", "permuted"),
-        length=320,
-        out=tmp_path,
-        settings={k: v for k, v in QUICK.items() if k != "batch"},
-        say=lambda text: None,
-    )
-    assert [r["strategy"] for r in runs][:3] == ["learndrop", "full fine-tuning", "head only"]
-    written = (tmp_path / "table.md").read_text()
-    assert written.strip() == table(runs)
-    for run in runs:
-        assert f"| {run['strategy']} | {100 * run['accuracy']:.1f} |" in written
-    again = tmp_path / "again.png"
-    plot([json.loads(p.read_text()) for p in sorted(tmp_path.glob("*-0.json"))], again)
-    with Image.open(tmp_path / "bench.png") as picture, Image.open(again) as redrawn:
-        assert min(*picture.size, *redrawn.size) > 500
-        assert len(picture.convert("RGB").getcolors(10**7) or []) > 50
+def test_in_real_time_who_is_too_slow_skips_and_still_answers() -> None:
+    stream, settings = digits("clean", length=640), quick_settings()
+    rushed = play(stream, strategy("plain")[0], settings, Arrivals(rate=1e6, backlog=32))
+    assert rushed["samples"] == 640  # all are answered
+    assert sum(rushed["batches"]["trained"]) <= 1
+    assert rushed["real_time"]["skipped"] >= 640 - 32
+    assert rushed["seconds"]["wait"] < 0.01
+    calm = play(stream, strategy("plain")[0], settings, Arrivals(rate=1.0, backlog=32))
+    assert calm["real_time"]["skipped"] == 0 and sum(calm["batches"]["trained"]) == 20
+    assert calm["seconds"]["wait"] > 300
 
 
 def test_the_bare_loop_answers_as_well_as_the_learner() -> None:

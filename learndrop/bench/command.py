@@ -1,7 +1,8 @@
 """`learndrop bench`: the same stream through learndrop and through what one would use instead.
 
 Each run is a process of its own, one after another, so that peak memory is its own and nothing
-else computes meanwhile; all of them in one call, so that the machine is the same for all.
+else computes meanwhile. A run that is there already is not done again: a bench that was stopped
+goes on where it was.
 """
 
 from __future__ import annotations
@@ -9,88 +10,157 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from learndrop.bench.report import plot, table, training_seconds
+from learndrop.bench.jobs import Job
+from learndrop.bench.one import to_stdin
+from learndrop.bench.plans import IN_REAL_TIME, Plan
+from learndrop.bench.redraw import RUNS, redraw
+from learndrop.bench.runs import Run
 from learndrop.errors import LearndropError
+from learndrop.status import progress_bar
 
-QUICK_WORLDS = ("clean", "rotated90", "permuted")
-FOR_DIGITS = {"image_size": 16, "rate": 0.05}  # tiny pictures, random first weights
-STRATEGIES = ("full fine-tuning", "learndrop", "head only", "held", "thinned")
+
+class TimeIsUp(Exception):
+    """The bench was given so many seconds, and they are over."""
+
+
+@dataclass
+class Bench:
+    """Does the runs of a plan.
+
+    Args:
+        out: folder for runs, tables and plots.
+        say: told what happens.
+        advance: told of each run that is there.
+        until: on the monotonic clock; no run begins after it.
+    """
+
+    out: Path
+    say: Callable[[str], None]
+    advance: Callable[[int], None]
+    until: float
+
+    def run(self, job: Job) -> Run:
+        """The run of that job, done now unless it is there.
+
+        Raises:
+            TimeIsUp: if it is not there and the time is over.
+        """
+        path = self.out / RUNS / job.file_name
+        if not path.exists():
+            if time.monotonic() > self.until:
+                raise TimeIsUp
+            _apart(job, path)
+            self.say(self._told(path))
+        self.advance(1)
+        return Run(json.loads(path.read_text()))
+
+    def _told(self, path: Path) -> str:
+        run = Run(json.loads(path.read_text()))
+        job = run.job
+        played = f"{job['stream']} {job['length']}{', real time' * (job['rate'] > 0)}"
+        return (
+            f"{played}, seed {run.seed}, {run.label}: {100 * run.accuracy:.1f} %,"
+            f" {run.train_s:.1f} s of training, {run.data['seconds']['wall']:.1f} s in all"
+        )
 
 
 def bench(
+    plan: Plan,
     *,
-    data: str = "digits",
-    worlds: Sequence[str] = QUICK_WORLDS,
-    length: int = 2000,
-    out: Path = Path("out/bench"),
-    settings: dict[str, Any] | None = None,
-    seeds: Sequence[int] = (0,),
+    out: Path,
     say: Callable[[str], None] = print,
-) -> list[dict[str, Any]]:
-    """Run every strategy on one stream, write a JSON a run, `table.md` and `bench.png`.
-
-    Args:
-        data: a source as `learndrop.datasets.load` takes it.
-        worlds: names as `learndrop.worlds.world` takes them.
-        length: samples in each world.
-        out: folder for results.
-        settings: settings that differ from the defaults.
-        seeds: one set of runs each.
-        say: told what happens.
+    limit_s: float = float("inf"),
+) -> bool:
+    """Do what is missing of the plan's runs, then draw every table and plot in `out`.
 
     Returns:
-        the runs, learndrop first.
+        whether all runs are there; else the time was up.
+
+    Raises:
+        LearndropError: if a run failed, with what it said.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    runs = []
-    for seed in seeds:
-        base = {
-            "data": data,
-            "worlds": list(worlds),
-            "length": length,
-            "seed": seed,
-            "settings": (FOR_DIGITS if data == "digits" else {}) | (settings or {}),
-        }
-        found: dict[str, dict[str, Any]] = {}
-        for name in STRATEGIES:
-            budget = None
-            if name == "held":
-                ours = found["learndrop"]
-                budget = training_seconds(ours) / ours["samples"]
-            if name == "thinned":
-                ours, full = found["learndrop"], found["full fine-tuning"]
-                budget = training_seconds(ours) / training_seconds(full)
-            say(f"seed {seed}: {name} ...")
-            path = out / f"{name.replace(' ', '-')}-{seed}.json"
-            found[name] = _apart({**base, "strategy": name, "budget": budget}, path)
-            run = found[name]
-            say(
-                f"  accuracy {run['accuracy']:.3f}, {training_seconds(run):.1f} s of training,"
-                f" {run['seconds']['wall']:.1f} s in all"
-            )
-        runs += [found[n] for n in ("learndrop", "full fine-tuning", "head only")]
-        runs += [found[n] for n in ("held", "thinned")]
-    first = runs[:5]
-    plot(first, out / "bench.png")
-    (out / "table.md").write_text(table(runs) + "\n")
-    return runs
+    (out / RUNS).mkdir(parents=True, exist_ok=True)
+    finished = True
+    with progress_bar(_count(plan)) as advance:
+        worker = Bench(out, say, advance, time.monotonic() + limit_s)
+        try:
+            for _ in _all_runs(plan, worker):
+                pass
+        except TimeIsUp:
+            finished = False
+    redraw(out)
+    return finished
 
 
-def _apart(job: dict[str, Any], path: Path) -> dict[str, Any]:
+def _count(plan: Plan) -> int:
+    a_seed = len(plan.streams) * len(plan.strategies)
+    a_seed += len(IN_REAL_TIME) * (plan.real_time > 0)
+    return len(plan.seeds) * a_seed  # noise in each unit comes on top: nobody knows how many yet
+
+
+def _all_runs(plan: Plan, bench: Bench) -> Iterator[Run]:
+    for seed in plan.seeds:
+        for played in plan.streams:
+            job = Job(plan.data, played.kind, played.worlds, played.length, seed,
+                      settings=plan.settings)  # fmt: skip
+            yield from _rivals(job, plan.strategies, bench)
+        if plan.real_time:
+            yield from _in_real_time(plan, seed, bench)
+    if plan.depth:
+        yield from _each_unit(plan, bench)
+
+
+def _rivals(job: Job, strategies: tuple[str, ...], bench: Bench) -> Iterator[Run]:
+    """One stream by each; who is held to learndrop's budget comes after it."""
+    for name in strategies:
+        if name in ("held", "share"):
+            ours, full = bench.run(job.by("learndrop")), bench.run(job.by("plain"))
+            bench.advance(-2)
+            name = {
+                "held": f"held:seconds={ours.train_s / ours.data['samples']:.6g}",
+                "share": f"share:share={ours.train_s / full.train_s:.4g}",
+            }[name]
+        yield bench.run(job.by(name))
+
+
+def _in_real_time(plan: Plan, seed: int, bench: Bench) -> Iterator[Run]:
+    """The first stream at a rate that full training, as it was just measured, cannot keep."""
+    first = plan.streams[0]
+    job = Job(plan.data, first.kind, first.worlds, first.length, seed, settings=plan.settings)
+    full = bench.run(job.by("plain"))
+    bench.advance(-1)
+    kept = full.data["samples"] / (full.train_s + full.data["seconds"]["test"])
+    paced = replace(job, rate=round(plan.real_time * kept, 1), backlog=plan.backlog)
+    for name in IN_REAL_TIME:
+        yield bench.run(paced.by(name))
+
+
+def _each_unit(plan: Plan, bench: Bench) -> Iterator[Run]:
+    unit, units = 0, 1
+    while unit < units:
+        worlds = ("clean", f"block{unit}")
+        run = bench.run(
+            Job(plan.data, "block", worlds, plan.depth, plan.seeds[0], settings=plan.settings)
+        )
+        units = run.data["units"]
+        unit += 1
+        yield run
+
+
+def _apart(job: Job, path: Path) -> None:
     """One run in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-m", "learndrop.bench.one", str(path)],
-        input=json.dumps(job),
+        input=to_stdin(job),
         text=True,
         capture_output=True,
         check=False,
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise LearndropError(f"bench: {job['strategy']} ended with {done.returncode}: {last}")
-    run: dict[str, Any] = json.loads(path.read_text())
-    return run
+        raise LearndropError(f"bench: {job.strategy} ended with {done.returncode}: {last}")

@@ -5,42 +5,43 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from learndrop import datasets
-from learndrop.bench import strategies
+from learndrop.bench.arrivals import Arrivals
+from learndrop.bench.jobs import Job, from_json
 from learndrop.bench.play import play
-from learndrop.bench.strategies import Strategy
-from learndrop.bench.streams import drifting
-from learndrop.settings import Settings
+from learndrop.bench.strategies import strategy
+from learndrop.bench.streams import stream
+from learndrop.files import write_atomic
+from learndrop.settings import load_settings
 
 
-def strategy_of(name: str, budget: float | None) -> Strategy:
-    """The strategy of that name; `budget` is seconds a sample (held) or a share (thinned)."""
-    if name == "held":
-        return strategies.held_to(float(budget or 0))
-    if name == "thinned":
-        # what it may do after the drifts is what is left of its share
-        return strategies.thinned(float(budget or 0), "full, same share of samples")
-    return {
-        "learndrop": strategies.learndrop,
-        "full fine-tuning": strategies.plain,
-        "head only": strategies.head_only,
-    }[name]()
+def run(job: Job) -> dict[str, Any]:
+    """Play the job.
 
-
-def run(job: dict[str, Any]) -> dict[str, Any]:
-    """Play the job."""
-    settings = Settings(**{"seed": job["seed"], **job["settings"]})
+    Raises:
+        BadInput: for data, a stream or a strategy that is none.
+        BadSettings: for settings that cannot be used.
+    """
+    rival, differs = strategy(job.strategy)
+    settings = load_settings(**{"seed": job.seed, **job.settings, **differs})
     torch.set_num_threads(settings.worker_threads or len(os.sched_getaffinity(0)))
-    data = datasets.load(job["data"], settings.image_size, seed=job["seed"])
-    stream = drifting(data, job["worlds"], job["length"], seed=job["seed"])
-    return {**play(stream, strategy_of(job["strategy"], job["budget"]), settings), "job": job}
+    data = datasets.load(job.data, settings.image_size, seed=job.seed)
+    played = stream(job.stream, data, job.length, worlds=job.worlds, seed=job.seed)
+    arrivals = Arrivals(job.rate, job.backlog) if job.rate else None
+    return {"job": job.to_json(), **play(played, rival, settings, arrivals)}
+
+
+def to_stdin(job: Job) -> str:
+    """The job as this program reads it, with the folders of its files."""
+    return json.dumps(asdict(job))
 
 
 if __name__ == "__main__":
-    result = run(json.loads(sys.stdin.read()))
-    Path(sys.argv[1]).write_text(json.dumps(result))
+    result = run(from_json(json.loads(sys.stdin.read())))
+    write_atomic(Path(sys.argv[1]), json.dumps(result, allow_nan=False).encode())

@@ -6,73 +6,115 @@ import os
 import platform
 import resource
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from learndrop.bench.strategies import Strategy
+from learndrop.bench.arrivals import Arrivals
+from learndrop.bench.strategies.strategy import Strategy
 from learndrop.bench.streams import Stream
 from learndrop.learner import Learner
 from learndrop.settings import Settings
 
-CURVE = 512  # samples over which the curve's accuracy is taken
+
+@dataclass
+class Batches:
+    """What is written down of every batch, as lists of equal length.
+
+    Attributes:
+        count: samples.
+        right: of them answered right before they were learned.
+        train_s: seconds spent on learning: all but the answers, which every strategy owes.
+        step_s: those of them in the training step itself and in making maps for it.
+        depth: units out of training afterwards.
+        trained: 1 where a step was made.
+    """
+
+    count: list[int] = field(default_factory=list)
+    right: list[int] = field(default_factory=list)
+    train_s: list[float] = field(default_factory=list)
+    step_s: list[float] = field(default_factory=list)
+    depth: list[int] = field(default_factory=list)
+    trained: list[int] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Moment:
-    """One point of the curve."""
+@dataclass
+class Store:
+    """The largest feature store that was seen, and the raw pixels of as many samples."""
 
-    samples: int
-    accuracy: float
-    depth: int
-    train_s: float
+    bytes: int = 0
+    raw_bytes: int = 0
+    most_bytes_a_raw_byte: float = 0.0
+
+    def look(self, learner: Learner) -> None:
+        """Take the present size."""
+        side = learner.settings.image_size
+        raw, held = 3 * side * side * len(learner.features), learner.features.nbytes
+        if held > self.bytes:
+            self.bytes, self.raw_bytes = held, raw
+        self.most_bytes_a_raw_byte = max(self.most_bytes_a_raw_byte, held / max(1, raw))
 
 
-def play(stream: Stream, strategy: Strategy, settings: Settings) -> dict[str, Any]:
+def play(
+    stream: Stream, strategy: Strategy, settings: Settings, arrivals: Arrivals | None = None
+) -> dict[str, Any]:
     """One run, as the JSON that tables and plots are drawn from.
 
-    Seconds are the learner's own accounts by part (wall clock); `accuracy` is prequential.
+    Args:
+        stream: the samples.
+        strategy: who learns them.
+        settings: of the learner; the strategy's own win.
+        arrivals: the clock of a real-time run; without one the stream waits for the learner.
     """
-    own = settings.model_copy(update=strategy.settings)
-    learner = Learner(own)
-    strategy.begin(learner)
-    curve: list[Moment] = []
-    events: list[dict[str, Any]] = []
-    worlds: list[dict[str, Any]] = []
-    right = seen = 0
+    own = settings.model_copy(update=dict(strategy.settings))
+    learner = strategy.learner(own)
+    strategy.begin(learner, stream)
+    batches, store, events = Batches(), Store(), []
     start, cpu = time.perf_counter(), time.process_time()
     for number, batch in enumerate(stream.batches(own.batch)):
-        report = learner.learn(batch, train=strategy.trains(learner, number))
+        if fault := stream.faults.get(learner.progress.samples):
+            fault.strike(learner)
+        begun = time.perf_counter()
+        late = arrivals is not None and arrivals.late(len(batch))
+        trains = strategy.trains(learner, number) and not late
+        report = learner.learn(batch, train=trains)
+        took = time.perf_counter() - begun
+        if arrivals is not None:
+            arrivals.took(took)
+        batches.count.append(report.count)
+        batches.right.append(report.correct)
+        batches.train_s.append(round(took - report.seconds["test"], 5))
+        batches.step_s.append(round(report.seconds["train"] + report.seconds["build"], 5))
+        batches.depth.append(learner.trainer.cut)
+        batches.trained.append(int(trains))
+        store.look(learner)
         events += [e.to_json() for e in report.events]
-        right, seen = right + report.correct, seen + report.count
-        if number % 4 == 3:
-            curve.append(_moment(learner))
-        if seen == stream.length:
-            worlds.append(_world(stream, len(worlds), right, learner, worlds))
-            right = seen = 0
     wall, cpu_s = time.perf_counter() - start, time.process_time() - cpu
-    totals = learner.ledger.totals()
     return {
-        "strategy": strategy.name,
+        "label": strategy.label,
+        "family": strategy.family,
+        "mark": strategy.mark,
         "network": own.network,
         "samples": learner.progress.samples,
-        "accuracy": learner.progress.lifetime_accuracy,
-        "worlds": worlds,
-        "flops": totals,
+        "accuracy": sum(batches.right) / len(stream),
+        "worlds": [
+            {"name": n, "begin": b} for n, b in zip(stream.worlds, stream.begins, strict=True)
+        ],
+        "flops": learner.ledger.totals(),
         "seconds": {
             **learner.life.seconds,
-            "wait": 0.0,  # a stored stream never lets the learner wait
-            "other": wall - sum(learner.life.seconds.values()),
+            "learn": sum(batches.train_s),
+            "wait": arrivals.wait_s if arrivals else 0.0,
             "wall": wall,
             "cpu": cpu_s,
         },
-        "depth": learner.trainer.cut,
         "units": len(learner.chain.units),
+        "batches": vars(batches),
+        "store": vars(store),
+        "real_time": arrivals.to_json() if arrivals else None,
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "events": events,
-        "curve": [vars(m) for m in curve],
-        "seed": own.seed,
         "machine": machine(learner),
     }
 
@@ -86,26 +128,4 @@ def machine(learner: Learner) -> dict[str, Any]:
         "torch": torch.__version__,
         "device": str(learner.device),
         "precision": learner.precision.to_json(),
-    }
-
-
-def _moment(learner: Learner) -> Moment:
-    return Moment(
-        learner.progress.samples,
-        learner.progress.newest_accuracy(CURVE),
-        learner.trainer.cut,
-        learner.life.seconds["train"] + learner.life.seconds["build"],
-    )
-
-
-def _world(
-    stream: Stream, number: int, right: int, learner: Learner, before: list[dict[str, Any]]
-) -> dict[str, Any]:
-    spent = learner.life.seconds["train"] + learner.life.seconds["build"]
-    return {
-        "name": stream.worlds[number],
-        "accuracy": right / stream.length,
-        "end_accuracy": learner.progress.newest_accuracy(CURVE),
-        "train_s": spent - sum(w["train_s"] for w in before),
-        "depth": learner.trainer.cut,
     }

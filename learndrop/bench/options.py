@@ -1,0 +1,90 @@
+"""The options of `learndrop bench`; nothing heavy is imported until they have been read."""
+
+from __future__ import annotations
+
+from importlib import util
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from learndrop import errors
+from learndrop.bench.given import assignment
+
+
+def bench(
+    quick: Annotated[bool, typer.Option("--quick", help="The short form (the default).")] = False,
+    long: Annotated[
+        bool, typer.Option("--long", help="Every strategy on every kind of stream; hours.")
+    ] = False,
+    data: Annotated[
+        str, typer.Option(help="digits, a .npz, a folder of class folders, torchvision:NAME:ROOT.")
+    ] = "digits",
+    stream: Annotated[
+        list[str] | None,
+        typer.Option(help="abrupt, gradual, ordered, recurring, rotation, swap, incremental, ..."),
+    ] = None,
+    world: Annotated[
+        list[str] | None, typer.Option(help="One after the other: clean, noise40, swap, block3 ...")
+    ] = None,
+    length: Annotated[list[int] | None, typer.Option(help="Samples in each world.", min=64)] = None,
+    strategy: Annotated[
+        list[str] | None, typer.Option(help="plain:every=3, drift-aware:share=0.2, learndrop, ...")
+    ] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Repeat for several.")] = None,
+    real_time: Annotated[
+        float | None, typer.Option(help="Also in real time, at so many times full's rate.", min=0)
+    ] = None,
+    depth: Annotated[
+        int | None, typer.Option(help="Also noise in each unit; samples of a world.", min=0)
+    ] = None,
+    given: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting: --set rate=0.01")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for runs, tables and plots.")] = Path(
+        "out/bench"
+    ),
+    limit_s: Annotated[
+        float, typer.Option(help="Begin no run after so many seconds; call again to go on.")
+    ] = float("inf"),
+    redraw: Annotated[
+        Path | None, typer.Option(help="Only draw again what the runs in this folder give.")
+    ] = None,
+) -> None:
+    """Play streams through learndrop and what one would use instead, side by side.
+
+    What --quick or --long would play is replaced by what --stream, --world, --length, --strategy
+    and --seed name. Runs that are in the folder already are not done again.
+    """
+    if util.find_spec("torch") is None:
+        raise errors.NotFound("bench needs torch: pip install 'learndrop[service,worker,local]'")
+    from dataclasses import replace
+
+    from learndrop.bench import plans
+    from learndrop.bench.command import bench as run_bench
+    from learndrop.bench.redraw import TABLES
+    from learndrop.bench.redraw import redraw as draw
+    from learndrop.bench.strategies import strategy as known
+    from learndrop.settings import load_settings
+
+    if redraw is not None:
+        typer.echo(draw(redraw).read_text())
+        return
+
+    own = (plans.FOR_DIGITS if data == "digits" else {}) | dict(assignment(t) for t in given or ())
+    load_settings(**own)
+    plan = (plans.long_form if long and not quick else plans.short_form)(data, own)
+    for name in strategy or ():
+        known(name)
+    plan = replace(
+        plan,
+        streams=plans.chosen(plan.streams, stream or (), tuple(world or ()), length or ()),
+        strategies=tuple(strategy or ()) or plan.strategies,
+        seeds=tuple(seed or ()) or plan.seeds,
+        real_time=plan.real_time if real_time is None else real_time,
+        depth=plan.depth if depth is None else depth,
+    )
+    finished = run_bench(plan, out=out, say=typer.echo, limit_s=limit_s)
+    typer.echo((out / TABLES).read_text())
+    if not finished:
+        typer.echo("the time was up: the same command goes on from here", err=True)

@@ -1,0 +1,128 @@
+"""The bench as a command: it goes on where it was, and draws from its runs alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from learndrop.bench.aims import aims
+from learndrop.bench.command import bench
+from learndrop.bench.plans import Plan, Played, long_form, short_form
+from learndrop.bench.redraw import RUNS, TABLES, redraw
+from learndrop.bench.runs import grouped, read_runs
+from learndrop.bench.strategies import strategy
+from learndrop.errors import BadInput, DamagedFile, LearndropError
+from tests.learning import QUICK
+
+SETTINGS = {k: v for k, v in QUICK.items() if k != "batch"}
+PLAN = Plan(
+    streams=(Played("abrupt", 320, ("clean", "permuted")),),
+    strategies=("plain", "learndrop", "held", "share"),
+    settings=SETTINGS,
+    real_time=2.0,
+    depth=128,
+)
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("bench")
+    assert bench(PLAN, out=folder, say=lambda text: None)
+    yield folder
+
+
+def test_a_bench_does_all_its_runs_and_none_twice(out: Path) -> None:
+    files = sorted((out / RUNS).glob("*.json"))
+    runs = read_runs(out / RUNS)
+    units = runs[0].data["units"]
+    assert len(files) == 4 + 4 + units
+    written = {p: p.stat().st_mtime_ns for p in files}
+    said: list[str] = []
+    assert bench(PLAN, out=out, say=said.append)
+    assert not said
+    assert {p: p.stat().st_mtime_ns for p in (out / RUNS).glob("*.json")} == written
+
+
+def test_a_bench_whose_time_is_up_goes_on_at_the_next_call(tmp_path: Path) -> None:
+    plan = Plan(streams=(Played("abrupt", 64, ("clean",)),), strategies=("plain", "head-only"),
+                settings=SETTINGS)  # fmt: skip
+    said: list[str] = []
+    with pytest.raises(BadInput, match="no runs"):  # nothing at all was done in no time
+        bench(plan, out=tmp_path, say=said.append, limit_s=-1)
+    assert bench(plan, out=tmp_path, say=said.append)
+    assert len(said) == 2
+
+
+def test_rivals_are_held_to_what_learndrop_spent(out: Path) -> None:
+    runs = {r.label: r for r in read_runs(out / RUNS) if r.job["stream"] == "abrupt"
+            and not r.job["rate"]}  # fmt: skip
+    ours, full = runs["learndrop"], runs["full fine-tuning"]
+    named = runs["full, same share of samples"].job["strategy"]
+    assert named == f"share:share={ours.train_s / full.train_s:.4g}"
+    assert runs["full, same seconds"].train_s <= 1.3 * ours.train_s + 0.3
+
+
+def test_samples_come_faster_than_full_training_was_measured_to_keep(out: Path) -> None:
+    (full,) = [r for r in read_runs(out / RUNS) if r.job["strategy"] == "plain" and
+               r.job["stream"] == "abrupt" and not r.job["rate"]]  # fmt: skip
+    kept = full.data["samples"] / (full.train_s + full.data["seconds"]["test"])
+    paced = [r for r in read_runs(out / RUNS) if r.job["rate"]]
+    assert len(paced) == 4
+    assert all(r.job["rate"] == pytest.approx(2 * kept, rel=0.01) for r in paced)
+
+
+def test_the_page_shows_every_run_and_every_picture_is_there(out: Path) -> None:
+    page = (out / TABLES).read_text()
+    for group in grouped(read_runs(out / RUNS)):
+        if group.runs[0].job["stream"] == "block":
+            continue
+        for label in group.labels:
+            (run,) = group.of(label)
+            assert f"| {label} | {100 * run.accuracy:.1f} |" in page
+    pictures = {line.split("](")[1][:-1] for line in page.splitlines() if line.startswith("![")}
+    assert len(pictures) == 4
+    for name in pictures:
+        with Image.open(out / name) as picture:
+            assert min(picture.size) > 500
+            assert len(picture.convert("RGB").getcolors(10**7) or []) > 50
+    units = read_runs(out / RUNS)[0].data["units"]
+    assert f"of {units} (0: " in page
+
+
+def test_drawn_again_from_its_runs_the_page_is_the_same(out: Path, tmp_path: Path) -> None:
+    (tmp_path / RUNS).mkdir()
+    for path in (out / RUNS).glob("*.json"):
+        (tmp_path / RUNS / path.name).write_bytes(path.read_bytes())
+    assert redraw(tmp_path).read_text() == (out / TABLES).read_text()
+    assert sorted(p.name for p in tmp_path.glob("*.png")) == sorted(
+        p.name for p in out.glob("*.png")
+    )
+
+
+def test_a_file_that_is_no_run_is_named(tmp_path: Path) -> None:
+    (tmp_path / RUNS).mkdir()
+    (tmp_path / RUNS / "other.json").write_text(json.dumps({"job": {}}))
+    with pytest.raises(DamagedFile, match="other.json is no run"):
+        redraw(tmp_path)
+
+
+def test_a_run_that_fails_says_why(tmp_path: Path) -> None:
+    plan = Plan(data="/nowhere", streams=(Played("abrupt", 64),), strategies=("plain",))
+    with pytest.raises(LearndropError, match="no data at '/nowhere'"):
+        bench(plan, out=tmp_path, say=lambda text: None)
+
+
+@pytest.mark.parametrize("form", [short_form, long_form])
+def test_every_strategy_of_a_form_can_be_played(form: object) -> None:
+    plan = short_form("digits", {}) if form is short_form else long_form("digits", {})
+    labels = [strategy(name)[0].label for name in plan.strategies]
+    assert len(set(labels)) == len(labels)
+
+
+def test_no_folder_of_this_machine_is_in_a_run(out: Path) -> None:
+    assert str(out) not in "".join(p.read_text() for p in (out / RUNS).glob("*.json"))
+    assert aims(grouped(read_runs(out / RUNS)))
