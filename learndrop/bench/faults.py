@@ -16,7 +16,9 @@ import torch
 
 from learndrop.learner import Learner
 
-STRENGTH = 1.0  # of the noise, in standard deviations of the tensor that it is added to
+STRENGTH = 3.0
+"""Of the noise, in standard deviations of the tensor that it is added to. At 1 a residual network
+of 10 units answers nearly as before, and there is nothing to notice."""
 
 
 @dataclass(frozen=True, slots=True)

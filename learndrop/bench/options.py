@@ -35,6 +35,9 @@ def bench(
     real_time: Annotated[
         float | None, typer.Option(help="Also in real time, at so many times full's rate.", min=0)
     ] = None,
+    backlog: Annotated[
+        int | None, typer.Option(help="Samples that may wait in real time.", min=0)
+    ] = None,
     depth: Annotated[
         int | None, typer.Option(help="Also noise in each unit; samples of a world.", min=0)
     ] = None,
@@ -82,6 +85,7 @@ def bench(
         strategies=tuple(strategy or ()) or plan.strategies,
         seeds=tuple(seed or ()) or plan.seeds,
         real_time=plan.real_time if real_time is None else real_time,
+        backlog=plan.backlog if backlog is None else backlog,
         depth=plan.depth if depth is None else depth,
     )
     finished = run_bench(plan, out=out, say=typer.echo, limit_s=limit_s)

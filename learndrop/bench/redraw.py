@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from learndrop.bench.aims import aims
@@ -12,7 +13,7 @@ from learndrop.bench.tables import table
 from learndrop.files import write_atomic
 
 RUNS = "runs"
-TABLES = "bench.md"
+TABLES = "frontier.md"
 FEWEST_STRATEGIES = 3  # for a plot of a frontier
 
 
@@ -24,7 +25,17 @@ def redraw(out: Path) -> Path:
         DamagedFile: if a file there is none.
     """
     groups = grouped(read_runs(out / RUNS))
-    parts = [_section(group, out) for group in groups if group.runs[0].job["stream"] != "block"]
+    for group in groups:
+        if _has_plots(group):
+            _plot(group, out)
+    path = out / TABLES
+    write_atomic(path, page(groups).encode())
+    return path
+
+
+def page(groups: Sequence[Group]) -> str:
+    """Tables of all groups and the figures against their aims, in Markdown."""
+    parts = [_section(group) for group in groups if _has_plots(group)]
     machine = groups[0].runs[0].data["machine"]
     precision = machine["precision"]
     told = (
@@ -34,17 +45,23 @@ def redraw(out: Path) -> Path:
         " but those of the answers that every strategy owes; ± is a 95 % interval over seeds,"
         " `to full` the difference to full fine-tuning seed by seed, `wall s` the whole run."
     )
-    page = "\n\n".join([told, *parts, "## Against the aims", aims(groups)])
-    path = out / TABLES
-    write_atomic(path, (page.strip() + "\n").encode())
-    return path
+    return "\n\n".join([told, *parts, "## Against the aims", aims(groups)]).strip() + "\n"
 
 
-def _section(group: Group, out: Path) -> str:
+def _section(group: Group) -> str:
     lines = [f"## {group.name}", f"{group.title}.", table(group)]
     if len(group.labels) >= FEWEST_STRATEGIES:
-        plot_frontier(group, out / f"{group.name}-frontier.png")
         lines.append(f"![Accuracy over cost]({group.name}-frontier.png)")
-    plot_curves(group, out / f"{group.name}-curves.png")
     lines.append(f"![Accuracy over samples]({group.name}-curves.png)")
     return "\n\n".join(lines)
+
+
+def _plot(group: Group, out: Path) -> None:
+    if len(group.labels) >= FEWEST_STRATEGIES:
+        plot_frontier(group, out / f"{group.name}-frontier.png")
+    plot_curves(group, out / f"{group.name}-curves.png")
+
+
+def _has_plots(group: Group) -> bool:
+    """Noise in each unit in turn is one figure, and no comparison."""
+    return bool(group.runs[0].job["stream"] != "block")
