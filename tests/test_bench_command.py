@@ -13,8 +13,9 @@ from learndrop.bench.aims import aims
 from learndrop.bench.command import bench
 from learndrop.bench.plans import Plan, Played, long_form, short_form
 from learndrop.bench.redraw import RUNS, TABLES, redraw
-from learndrop.bench.runs import grouped, read_runs
+from learndrop.bench.runs import Run, grouped, read_runs
 from learndrop.bench.strategies import strategy
+from learndrop.bench.tables import table
 from learndrop.errors import BadInput, DamagedFile, LearndropError
 from tests.learning import QUICK
 
@@ -121,6 +122,17 @@ def test_every_strategy_of_a_form_can_be_played(form: object) -> None:
     plan = short_form("digits", {}) if form is short_form else long_form("digits", {})
     labels = [strategy(name)[0].label for name in plan.strategies]
     assert len(set(labels)) == len(labels)
+
+
+def test_runs_beside_others_show_no_seconds(out: Path) -> None:
+    (group,) = [g for g in grouped(read_runs(out / RUNS)) if g.name.endswith("abrupt-320")]
+    beside = [Run({**r.data, "job": {**r.job, "timed": False}}) for r in group.runs]
+    (untimed,) = grouped(beside)
+    seconds = [f"{r.train_s:.1f}" for r in group.runs]
+    assert all(f" {s} | " in table(group) for s in seconds)
+    assert not any(f" {s} | " in table(untimed) for s in seconds)
+    assert "of its seconds" in aims([group]) and "of its seconds" not in aims([untimed])
+    assert len(grouped([*group.runs, *beside])) == 2
 
 
 def test_no_folder_of_this_machine_is_in_a_run(out: Path) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from learndrop.bench.jobs import Job
 from learndrop.bench.one import to_stdin
-from learndrop.bench.plans import IN_REAL_TIME, Plan
+from learndrop.bench.plans import IN_REAL_TIME, Plan, Played
 from learndrop.bench.redraw import RUNS, redraw
 from learndrop.bench.runs import Run
 from learndrop.errors import LearndropError
@@ -106,9 +106,7 @@ def _count(plan: Plan) -> int:
 def _all_runs(plan: Plan, bench: Bench) -> Iterator[Run]:
     for seed in plan.seeds:
         for played in plan.streams:
-            job = Job(plan.data, played.kind, played.worlds, played.length, seed,
-                      settings=plan.settings)  # fmt: skip
-            yield from _rivals(job, plan.strategies, bench)
+            yield from _rivals(plan.job(played, seed), plan.strategies, bench)
         if plan.real_time:
             yield from _in_real_time(plan, seed, bench)
     if plan.depth:
@@ -130,8 +128,7 @@ def _rivals(job: Job, strategies: tuple[str, ...], bench: Bench) -> Iterator[Run
 
 def _in_real_time(plan: Plan, seed: int, bench: Bench) -> Iterator[Run]:
     """The first stream at a rate that full training, as it was just measured, cannot keep."""
-    first = plan.streams[0]
-    job = Job(plan.data, first.kind, first.worlds, first.length, seed, settings=plan.settings)
+    job = plan.job(plan.streams[0], seed)
     full = bench.run(job.by("plain"))
     bench.advance(-1)
     kept = full.data["samples"] / (full.train_s + full.data["seconds"]["test"])
@@ -143,10 +140,8 @@ def _in_real_time(plan: Plan, seed: int, bench: Bench) -> Iterator[Run]:
 def _each_unit(plan: Plan, bench: Bench) -> Iterator[Run]:
     unit, units = 0, 1
     while unit < units:
-        worlds = ("clean", f"block{unit}")
-        run = bench.run(
-            Job(plan.data, "block", worlds, plan.depth, plan.seeds[0], settings=plan.settings)
-        )
+        noisy = Played("block", plan.depth, ("clean", f"block{unit}"))
+        run = bench.run(plan.job(noisy, plan.seeds[0]))
         units = run.data["units"]
         unit += 1
         yield run

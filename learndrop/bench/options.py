@@ -44,6 +44,9 @@ def bench(
     given: Annotated[
         list[str] | None, typer.Option("--set", help="A setting: --set rate=0.01")
     ] = None,
+    untimed: Annotated[
+        bool, typer.Option("--untimed", help="Others compute meanwhile: show no seconds.")
+    ] = False,
     out: Annotated[Path, typer.Option(help="Folder for runs, tables and plots.")] = Path(
         "out/bench"
     ),
@@ -87,6 +90,7 @@ def bench(
         real_time=plan.real_time if real_time is None else real_time,
         backlog=plan.backlog if backlog is None else backlog,
         depth=plan.depth if depth is None else depth,
+        timed=not untimed,
     )
     finished = run_bench(plan, out=out, say=typer.echo, limit_s=limit_s)
     typer.echo((out / TABLES).read_text())

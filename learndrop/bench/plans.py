@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from learndrop.bench import streams
+from learndrop.bench.jobs import Job
 
 FOR_DIGITS = {"image_size": 16, "rate": 0.05}  # tiny pictures, random first weights
 SHORT = (
@@ -89,6 +90,7 @@ class Plan:
             training keeps; 0 does not.
         backlog: samples that may wait in real time.
         depth: samples of a world for noise in each unit in turn; 0 does not.
+        timed: whether nothing else computes meanwhile; else seconds are not shown.
     """
 
     data: str = "digits"
@@ -99,6 +101,19 @@ class Plan:
     real_time: float = 0.0
     backlog: int = 256
     depth: int = 0
+    timed: bool = True
+
+    def job(self, played: Played, seed: int) -> Job:
+        """Learndrop's run of that stream."""
+        return Job(
+            self.data,
+            played.kind,
+            played.worlds,
+            played.length,
+            seed,
+            settings=self.settings,
+            timed=self.timed,
+        )
 
 
 def short_form(data: str, settings: dict[str, Any]) -> Plan:
