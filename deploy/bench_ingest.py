@@ -41,7 +41,7 @@ from deploy.ports import HOST, free_port
 from learndrop.messages import Sample
 from learndrop.pictures import to_input
 from learndrop.settings import load_settings
-from learndrop.stream import fields_of
+from learndrop.taking import fields_of
 
 BATCH = 64
 VARIANTS = 8  # different requests that are sent in turn

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import httpx2
 import orjson
+from pydantic import SecretStr
 
 from learndrop.errors import ServerAway, ServerRefused, Unavailable
 from learndrop.parcels import Labels, Load, Pictures, parcels
@@ -25,18 +27,22 @@ _NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One request. `twice` says whether sending it again after a lost answer does no harm."""
+    """One request, which does no harm if it is sent again after a lost answer.
+
+    `once` is the Idempotency-Key that sees to that where the request changes something.
+    """
 
     method: str
     path: str
     body: bytes = b""
     content_type: str = ""
     query: Mapping[str, str] | None = None
-    twice: bool = True
+    once: str = ""
 
     def options(self) -> dict[str, Any]:
         """As keyword arguments of an httpx2 client's `request`."""
-        headers = {"content-type": self.content_type} if self.content_type else {}
+        headers = {"content-type": self.content_type, "idempotency-key": self.once}
+        headers = {name: value for name, value in headers.items() if value}
         told: dict[str, Any] = {"method": self.method, "url": self.path, "headers": headers}
         if self.query:
             told["params"] = dict(self.query)
@@ -46,8 +52,8 @@ class Ask:
 class Trying:
     """How often and when one request is tried: pure bookkeeping, shared by both clients."""
 
-    def __init__(self, ask: Ask, patience_s: float, clock: Callable[[], float]) -> None:
-        self._ask, self._clock = ask, clock
+    def __init__(self, patience_s: float, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._began = clock()
         self._until = self._began + patience_s
         self._tries = 0
@@ -78,16 +84,12 @@ class Trying:
         """Seconds to wait before the next try, when no answer came.
 
         Raises:
-            ServerAway: if patience has ended, or the request may have been carried out and must
-                not be sent again.
+            ServerAway: if patience has ended.
         """
-        wait_s = None
         if isinstance(failure, _NOT_SENT):
             # Long enough for a service that is started again; a wrong address is told soon.
             self._until = min(self._until, self._began + ABSENT_S)
-            wait_s = self._next(None)
-        elif self._ask.twice:
-            wait_s = self._next(None)
+        wait_s = self._next(None)
         if wait_s is None:
             raise ServerAway(_told(failure)) from failure
         return wait_s
@@ -120,10 +122,19 @@ def _retry_after(answer: httpx2.Response) -> float | None:
     return float(told) if told.isdecimal() else None
 
 
-def with_pictures(path: str, images: Pictures, labels: Labels | None, load: Load) -> Iterator[Ask]:
-    """The requests that carry all the pictures, in order. Only samples count twice."""
-    for content_type, body in parcels(images, labels, load):
-        yield Ask("POST", path, body, content_type, twice=labels is None)
+def with_pictures(
+    path: str, images: Pictures, labels: Labels | None, load: Load, ids: Sequence[str] | None = None
+) -> Iterator[Ask]:
+    """The requests that carry all the pictures, in order. Samples would count twice: once each."""
+    for content_type, body in parcels(images, labels, load, ids):
+        once = "" if labels is None else uuid.uuid4().hex
+        yield Ask("POST", path, body, content_type, once=once)
+
+
+def key_headers(key: SecretStr | str) -> dict[str, str]:
+    """The header that shows an API key; none for an empty one."""
+    secret = key.get_secret_value() if isinstance(key, SecretStr) else key
+    return {"authorization": f"Bearer {secret}"} if secret else {}
 
 
 def page(limit: int, cursor: str | None) -> Ask:

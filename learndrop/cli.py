@@ -8,14 +8,16 @@ address; 130 interrupted. An error is one line; --debug adds the traceback.
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterable
 from importlib import metadata, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from learndrop import errors
+from learndrop import errors, keys_command
 from learndrop.bench.options import bench
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+app.add_typer(keys_command.app, name="keys")
 Url = Annotated[str, typer.Option("--url", help="The service; default from LEARNDROP_HOST, _PORT.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
 Size = Annotated[int, typer.Option(help="Side in pixels; default: what the service learns at.")]
@@ -44,8 +47,11 @@ Size = Annotated[int, typer.Option(help="Side in pixels; default: what the servi
 def options(
     version: Annotated[bool, typer.Option("--version", help="Say the version.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Tracebacks for errors.")] = False,
+    key: Annotated[
+        str, typer.Option("--key", help="API key; other users see it: better LEARNDROP_API_KEY.")
+    ] = "",
 ) -> None:
-    """Options of every command; `main` has read --debug already."""
+    """Options of every command; `main` has read --debug and --key already, wherever they stand."""
     if version:
         typer.echo(f"learndrop {metadata.version('learndrop')}")
         raise typer.Exit
@@ -199,14 +205,13 @@ def connect(url: str, patience_s: float = 60.0) -> Client:
     It tries again for `patience_s` where nobody listens or the service says to try later.
     """
     from learndrop.client import Client
+    from learndrop.settings import load_settings
 
+    known = load_settings()
     if not url:
-        from learndrop.settings import load_settings
-
-        known = load_settings()
         host = known.host if known.host not in {"0.0.0.0", "::"} else "127.0.0.1"
         url = f"http://{host}:{known.port}"
-    return Client(url, patience_s=patience_s)
+    return Client(url, key=known.api_key, patience_s=patience_s)
 
 
 def image_size(client: Client) -> int:
@@ -251,10 +256,23 @@ def exit_code(exc: errors.LearndropError) -> int:
     return 1
 
 
+def without_key(arguments: Iterable[str]) -> list[str]:
+    """The arguments without `--key SECRET`, which becomes the setting `api_key` of this process."""
+    rest: list[str] = []
+    given = iter(arguments)
+    for argument in given:
+        name, found, secret = argument.partition("=")
+        if name == "--key":
+            os.environ["LEARNDROP_API_KEY"] = secret if found else next(given, "")
+        else:
+            rest.append(argument)
+    return rest
+
+
 def main() -> NoReturn:
     """Run the command; every error of ours is one line."""
     debug = "--debug" in sys.argv
-    sys.argv = [sys.argv[0], *(a for a in sys.argv[1:] if a != "--debug")]
+    sys.argv = [sys.argv[0], *without_key(a for a in sys.argv[1:] if a != "--debug")]
     try:
         app()
     except errors.LearndropError as exc:

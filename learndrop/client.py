@@ -6,21 +6,21 @@
         client.predict(images)
 
 What the service says to try later is tried later, as its Retry-After says, within `patience_s`;
-where nobody listens, it is tried for 5 seconds. Samples whose answer was lost on the way are not
-sent again: they may have been taken. (A 503 while Redis is away is tried again; had Redis taken
-them before it went, they are learned twice.)
+where nobody listens, it is tried for 5 seconds. What was sent and not answered is sent again: each
+batch of samples carries an Idempotency-Key, so the service takes it once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 import httpx2
 import orjson
+from pydantic import SecretStr
 
 from learndrop.asking import (
     LOOK_EVERY_S,
@@ -29,6 +29,7 @@ from learndrop.asking import (
     Ask,
     Goal,
     Trying,
+    key_headers,
     page,
     with_pictures,
 )
@@ -38,6 +39,8 @@ from learndrop.parcels import Labels, Load, Pictures
 class Client:
     """A client that waits for each answer; keeps its connection; use it in a `with` block.
 
+    `key` is an API key, where the service asks for one.
+
     Every method may raise ServerRefused (with `status` and `problem`) and ServerAway.
     """
 
@@ -45,18 +48,26 @@ class Client:
         self,
         url: str,
         *,
+        key: SecretStr | str = "",
         patience_s: float = PATIENCE_S,
         transport: httpx2.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.patience_s = patience_s
-        self._http = httpx2.Client(base_url=url, timeout=TIMEOUT, transport=transport)
+        self._http = httpx2.Client(
+            base_url=url, headers=key_headers(key), timeout=TIMEOUT, transport=transport
+        )
         self._sleep = sleep
         self._known: Load | None = None
 
-    def learn(self, images: Pictures, labels: Labels) -> list[str]:
-        """Send labelled pictures; their ids. Returns when all are on the service's disk."""
-        asks = with_pictures("/v1/samples", images, labels, self._load())
+    def learn(
+        self, images: Pictures, labels: Labels, ids: Sequence[str] | None = None
+    ) -> list[str]:
+        """Send labelled pictures; their ids. Returns when all are on the service's disk.
+
+        `ids` are your own names of them: one that was taken before is not taken again.
+        """
+        asks = with_pictures("/v1/samples", images, labels, self._load(), ids)
         answers = [self._ask(ask) for ask in asks]
         return [one for answer in answers for one in answer["ids"]]
 
@@ -114,7 +125,7 @@ class Client:
         return self._known
 
     def _ask(self, ask: Ask) -> dict[str, Any]:
-        trying = Trying(ask, self.patience_s, time.monotonic)
+        trying = Trying(self.patience_s, time.monotonic)
         while True:
             try:
                 answer = self._http.request(**ask.options())
@@ -146,18 +157,23 @@ class AsyncClient:
         self,
         url: str,
         *,
+        key: SecretStr | str = "",
         patience_s: float = PATIENCE_S,
         transport: httpx2.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.patience_s = patience_s
-        self._http = httpx2.AsyncClient(base_url=url, timeout=TIMEOUT, transport=transport)
+        self._http = httpx2.AsyncClient(
+            base_url=url, headers=key_headers(key), timeout=TIMEOUT, transport=transport
+        )
         self._sleep = sleep
         self._known: Load | None = None
 
-    async def learn(self, images: Pictures, labels: Labels) -> list[str]:
+    async def learn(
+        self, images: Pictures, labels: Labels, ids: Sequence[str] | None = None
+    ) -> list[str]:
         """See Client."""
-        asks = with_pictures("/v1/samples", images, labels, await self._load())
+        asks = with_pictures("/v1/samples", images, labels, await self._load(), ids)
         answers = [await self._ask(ask) for ask in asks]
         return [one for answer in answers for one in answer["ids"]]
 
@@ -210,7 +226,7 @@ class AsyncClient:
         return self._known
 
     async def _ask(self, ask: Ask) -> dict[str, Any]:
-        trying = Trying(ask, self.patience_s, time.monotonic)
+        trying = Trying(self.patience_s, time.monotonic)
         while True:
             try:
                 answer = await self._http.request(**ask.options())

@@ -22,25 +22,29 @@ def connect(settings: Settings) -> redis.Redis:
     """Make a client that connects at its first command.
 
     Raises:
-        BadSettings: if `redis_url` is no URL of a Redis server.
+        BadSettings: if `redis_url` is no URL of a Redis server, or a file of the settings is not
+            there.
     """
     # No retries of redis-py's own: a command whose answer was lost may have been carried out, and
     # a second XADD would be a second sample. Whoever calls knows what may be repeated.
     retry = redis.retry.Retry(redis.backoff.NoBackoff(), 0)
+    options = _options(settings)
     with _readable_url():
-        return redis.Redis.from_url(_url(settings), retry=retry, **_options(settings))
+        return redis.Redis.from_url(_url(settings), retry=retry, **options)
 
 
 def connect_async(settings: Settings) -> redis.asyncio.Redis:
     """The same for asyncio.
 
     Raises:
-        BadSettings: if `redis_url` is no URL of a Redis server.
+        BadSettings: if `redis_url` is no URL of a Redis server, or a file of the settings is not
+            there.
     """
     retry = redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0)
+    options = _options(settings)
     with _readable_url():
         client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(
-            _url(settings), retry=retry, **_options(settings)
+            _url(settings), retry=retry, **options
         )
         return client
 
@@ -50,11 +54,36 @@ def _url(settings: Settings) -> str:
 
 
 def _options(settings: Settings) -> dict[str, Any]:
-    return {
-        "socket_timeout": settings.redis_timeout_s,
-        "socket_connect_timeout": settings.redis_timeout_s,
-        "protocol": 2,  # one shape of answers on every server
-    }
+    return (
+        {
+            "socket_timeout": settings.redis_timeout_s,
+            "socket_connect_timeout": settings.redis_timeout_s,
+            "protocol": 2,  # one shape of answers on every server
+        }
+        | _who(settings)
+        | _trust(settings)
+    )
+
+
+def _who(settings: Settings) -> dict[str, str]:
+    """User and password; what the URL says is not touched."""
+    password = settings.redis_password.get_secret_value()
+    if settings.redis_password_file is not None:
+        try:
+            password = settings.redis_password_file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as exc:
+            told = getattr(exc, "strerror", None) or "it is no text"
+            raise BadSettings(
+                f"LEARNDROP_REDIS_PASSWORD_FILE {settings.redis_password_file}: {told}"
+            ) from exc
+    given = {"username": settings.redis_user, "password": password}
+    return {name: value for name, value in given.items() if value}
+
+
+def _trust(settings: Settings) -> dict[str, str]:
+    if settings.redis_ca is None or not _url(settings).startswith("rediss://"):
+        return {}
+    return {"ssl_ca_certs": str(settings.redis_ca)}
 
 
 @contextmanager

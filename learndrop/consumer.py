@@ -20,7 +20,8 @@ from learndrop.errors import StreamAway
 from learndrop.keys import GROUP, Keys
 from learndrop.scripts import ACK, ADOPT, BLAME, BURY, HOLD, JOIN, PUBLISHED, RECONCILE
 from learndrop.settings import Settings
-from learndrop.stream import COUNTED, MARK, START, Counts, Entry, Reason, counts_from, size_of
+from learndrop.stream import COUNTED, START, Counts, Entry, Reason, counts_from
+from learndrop.taking import MARK, size_of
 
 ACK_CHUNK = 64  # entries a script takes off at once: Redis serves nobody else meanwhile
 READ_AHEAD = 4  # batches; they are in memory, and undelivered as far as the position goes

@@ -7,12 +7,19 @@ LearndropError
 │   │   ├── TooSlow          a body that did not arrive in time
 │   │   └── UnknownFormat    a content type or picture format that is not accepted
 │   ├── TooLong              pictures that take too long to decode
-│   └── BadPicture           one picture of a batch; carries its index
+│   ├── BadPicture           one picture of a batch; carries its index
+│   └── OtherContent         an Idempotency-Key that came with another body before
+├── Denied                   who asks may not; carries the `role` that is needed
+│   ├── KeyNeeded            no API key was given, or none that is known
+│   ├── RoleNeeded           the key lacks the role
+│   └── ForeignPage          a web page of another site asks, where no key is needed
 ├── BadMessage               a stream entry that cannot be read; it is buried
 ├── NotLearnedYet            a prediction before the first label was learned
 ├── NotFound                 an id or a version that is not kept (any more)
 ├── Unavailable              try again later; carries `retry_after_s`
 │   ├── StreamFull           the stream is at its limit
+│   │   └── ShareFull        the sender's key holds its share of it
+│   ├── RateLimited          the sender's key asks more often than it may
 │   ├── StreamAway           the Redis server does not answer
 │   ├── NoModel              no version is published yet
 │   ├── Busy                 the queue for predictions is full
@@ -77,6 +84,30 @@ class BadPicture(BadInput):
         self.index = index
 
 
+class OtherContent(BadInput):
+    """An Idempotency-Key that came with another body before."""
+
+
+class Denied(LearndropError):
+    """Who asks may not; `role` names what is needed."""
+
+    def __init__(self, message: str, *, role: str) -> None:
+        super().__init__(message)
+        self.role = role
+
+
+class KeyNeeded(Denied):
+    """No API key was given, or none that is known."""
+
+
+class RoleNeeded(Denied):
+    """The key that was given lacks the role."""
+
+
+class ForeignPage(Denied):
+    """A web page of another site asks, where no key is needed."""
+
+
 class BadMessage(LearndropError):
     """A stream entry that cannot be read: retrying will not help."""
 
@@ -106,6 +137,14 @@ class Unavailable(LearndropError):
 
 class StreamFull(Unavailable):
     """The stream holds as many unlearned samples as it may."""
+
+
+class ShareFull(StreamFull):
+    """The sender's key holds its share of the stream."""
+
+
+class RateLimited(Unavailable):
+    """The sender's key asks more often than it may."""
 
 
 class StreamAway(Unavailable):

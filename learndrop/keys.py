@@ -52,6 +52,31 @@ class Keys:
         return self._key("aside")
 
     @property
+    def audit(self) -> str:
+        """Stream of what admins did."""
+        return self._key("audit")
+
+    @property
+    def batches(self) -> str:
+        """Hash: batches that came with a key of their own; when, what they held, their ids."""
+        return self._key("batches")
+
+    @property
+    def batches_order(self) -> str:
+        """List of these, the newest first, each with its time."""
+        return self._key("batches-order")
+
+    @property
+    def names(self) -> str:
+        """Hash: names that senders gave to samples, and the ids that these got."""
+        return self._key("names")
+
+    @property
+    def names_order(self) -> str:
+        """List of these names, the newest first."""
+        return self._key("names-order")
+
+    @property
     def in_hand(self) -> str:
         """String: ids of the entries that the worker is learning at this moment."""
         return self._key("in-hand")

@@ -11,10 +11,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 
 from learndrop.fates import Fate, fate_from
+from learndrop.memory_taking import MemoryTaking
 from learndrop.messages import Sample
 from learndrop.settings import Settings, load_settings
 from learndrop.stream import (
-    MARK,
     START,
     Counts,
     Discarded,
@@ -22,11 +22,9 @@ from learndrop.stream import (
     Reason,
     account,
     checked_id,
-    fields_of,
-    full,
-    size_of,
     unknown,
 )
+from learndrop.taking import MARK, Once, Taken
 
 
 class MemoryStream:
@@ -53,20 +51,20 @@ class MemoryStream:
         self.deaths: Counter[str] = Counter()
         self.died_alone: set[str] = set()
         self._last = 0
+        self._taking = MemoryTaking(self.settings, self.write_by_hand)
 
     async def publish(self, samples: Sequence[Sample]) -> list[str]:
         """See Publisher."""
-        entries = fields_of(samples, self.settings)
+        return (await self.take(samples)).ids
+
+    async def take(self, samples: Sequence[Sample], once: Once | None = None) -> Taken:
+        """See Publisher."""
+        if not samples:
+            return Taken([])
         with self.changed:
-            waiting, held = len(self.entries), sum(map(size_of, self.entries.values()))
-            adding = sum(map(size_of, entries))
-            if entries and (
-                waiting + len(entries) > self.settings.max_pending
-                or held + adding > self.settings.max_pending_bytes
-            ):
-                raise full(self.settings, len(entries), waiting, held, rate=0.0)
-            self.accepted += len(entries)
-            return [self.write_by_hand(fields) for fields in entries]
+            taken = self._taking.take(samples, once, list(self.entries.values()))
+            self.accepted += taken.fresh
+            return taken
 
     def write_by_hand(self, fields: Mapping[bytes, bytes]) -> str:
         """Put one entry on the stream past the account, as redis-cli would; returns its id."""

@@ -23,17 +23,21 @@ class Sample:
         image: uint8 array [size, size, 3], RGB.
         label: the class name; numbers are written as text.
         accepted_s: unix time at which the service took it.
+        key: name of the API key that sent it; empty where none is needed.
+        name: what its sender calls it; empty where it has no name.
     """
 
     image: NDArray[np.uint8]
     label: str
     accepted_s: float = 0.0
+    key: str = ""
+    name: str = ""
 
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry."""
         pixels = np.ascontiguousarray(self.image).tobytes()
         height, width, _ = self.image.shape
-        return {
+        fields = {
             b"v": VERSION,
             b"shape": b"%dx%d" % (height, width),
             b"image": pixels,
@@ -41,6 +45,8 @@ class Sample:
             b"label": self.label.encode(),
             b"at": b"%.3f" % self.accepted_s,
         }
+        told = {b"key": self.key, b"name": self.name}
+        return fields | {field: text.encode() for field, text in told.items() if text}
 
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Sample:
@@ -59,6 +65,7 @@ class Sample:
             height, width = (int(n) for n in fields[b"shape"].split(b"x"))
             label = fields[b"label"].decode()
             accepted_s = float(fields.get(b"at", b"0"))
+            key, name = (fields.get(field, b"").decode() for field in (b"key", b"name"))
         except ValueError as exc:
             raise BadMessage(f"a field cannot be read: {exc}") from exc
         if min(height, width) < 1 or height * width * 3 != len(pixels):
@@ -68,4 +75,4 @@ class Sample:
         if not label or len(fields[b"label"]) > MOST_LABEL_BYTES:
             raise BadMessage(f"label of {len(fields[b'label'])} bytes, limit {MOST_LABEL_BYTES}")
         image = np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
-        return cls(image, label, accepted_s)
+        return cls(image, label, accepted_s, key, name)

@@ -43,20 +43,31 @@ FULL_LOAD = Load()
 
 
 def parcels(
-    images: Pictures, labels: Labels | None, load: Load = FULL_LOAD
+    images: Pictures,
+    labels: Labels | None,
+    load: Load = FULL_LOAD,
+    ids: Sequence[str] | None = None,
 ) -> Iterator[tuple[str, bytes]]:
     """Pack everything into requests: content type and body of each, in order.
+
+    `ids` are the sender's own names of the samples.
 
     Raises:
         BadInput: no images, counts that differ, or something that is no picture.
     """
     if len(images) == 0:
         raise BadInput("there are no images", item="images", value=0)
-    if labels is not None and len(labels) != len(images):
-        raise BadInput(
-            f"{len(images)} images and {len(labels)} labels", item="labels", value=len(labels)
-        )
-    names = None if labels is None else [_as_text(label) for label in labels]
+    for item, told in (("labels", labels), ("ids", ids)):
+        if told is not None and len(told) != len(images):
+            raise BadInput(
+                f"{len(images)} images and {len(told)} {item}", item=item, value=len(told)
+            )
+    texts = {} if labels is None else {"labels": [_as_text(label) for label in labels]}
+    texts |= {} if ids is None else {"ids": list(ids)}
+
+    def part(start: int, stop: int | None) -> dict[str, list[str]]:
+        return {item: told[start:stop] for item, told in texts.items()}
+
     read: list[bytes | NDArray[np.uint8]] = []
     start = size = 0
     for index, picture in enumerate(images):
@@ -64,11 +75,11 @@ def parcels(
         count = one.nbytes if isinstance(one, np.ndarray) else len(one)
         alike = not read or _alike(read[-1], one)
         if read and (len(read) == load.images or size + count > load.bytes or not alike):
-            yield _packed(read, names and names[start:index])
+            yield _packed(read, part(start, index))
             read, start, size = [], index, 0
         read.append(one)
         size += count
-    yield _packed(read, names and names[start:])
+    yield _packed(read, part(start, None))
 
 
 def _read(picture: object) -> bytes | NDArray[np.uint8]:
@@ -101,28 +112,30 @@ def _as_text(label: object) -> str:
     raise BadInput(f"a label is a name or a whole number, not {label!r}", item="labels")
 
 
-def _packed(read: list[bytes | NDArray[np.uint8]], labels: list[str] | None) -> tuple[str, bytes]:
+def _packed(
+    read: list[bytes | NDArray[np.uint8]], texts: Mapping[str, list[str]]
+) -> tuple[str, bytes]:
     if isinstance(read[0], np.ndarray):
-        return "application/x-npz", _npz(np.stack(read), labels)
-    return _form([one for one in read if isinstance(one, bytes)], labels)
+        return "application/x-npz", _npz(np.stack(read), texts)
+    return _form([one for one in read if isinstance(one, bytes)], texts)
 
 
-def _npz(images: NDArray[np.uint8], labels: list[str] | None) -> bytes:
+def _npz(images: NDArray[np.uint8], texts: Mapping[str, list[str]]) -> bytes:
     arrays: dict[str, NDArray[Any]] = {"images": images}
-    if labels is not None:
-        arrays["labels"] = np.array(labels, dtype=np.str_)
+    arrays |= {item: np.array(told, dtype=np.str_) for item, told in texts.items()}
     out = io.BytesIO()
     np.savez(out, allow_pickle=False, **arrays)
     return out.getvalue()
 
 
-def _form(images: list[bytes], labels: list[str] | None) -> tuple[str, bytes]:
+def _form(images: list[bytes], texts: Mapping[str, list[str]]) -> tuple[str, bytes]:
     boundary = uuid.uuid4().hex.encode()
     head = b"--" + boundary + b'\r\nContent-Disposition: form-data; name="'
     parts = []
     for index, image in enumerate(images):
         parts += [head, b'images"; filename="%d"\r\n\r\n' % index, image, b"\r\n"]
-    for label in labels or ():
-        parts += [head, b'labels"\r\n\r\n', label.encode(), b"\r\n"]
+    for item, told in texts.items():
+        for text in told:
+            parts += [head, item.encode() + b'"\r\n\r\n', text.encode(), b"\r\n"]
     body = b"".join([*parts, b"--", boundary, b"--\r\n"])
     return f"multipart/form-data; boundary={boundary.decode()}", body

@@ -11,31 +11,6 @@ sorted set until the learned ones have come so far.
 
 from __future__ import annotations
 
-PUBLISH = """
--- KEYS stream, counters; ARGV most entries, most bytes, samples, bytes; the number of names and
--- values that all samples have alike, and these; the number of the other fields, their names, and
--- for each sample their values.
-local samples, bytes = tonumber(ARGV[3]), tonumber(ARGV[4])
-local waiting = redis.call('XLEN', KEYS[1])
-local held = tonumber(redis.call('HGET', KEYS[2], 'bytes') or '0')
-if waiting + samples > tonumber(ARGV[1]) or held + bytes > tonumber(ARGV[2]) then
-  return {0, waiting, held, redis.call('HGET', KEYS[2], 'rate') or ''}
-end
-redis.call('HINCRBY', KEYS[2], 'accepted', samples)
-redis.call('HINCRBY', KEYS[2], 'bytes', bytes)
-local alike = tonumber(ARGV[5])
-local own = tonumber(ARGV[6 + alike])
-local command, ids, at = {'XADD', KEYS[1], '*', unpack(ARGV, 6, 5 + alike)}, {}, 6 + alike
-local filled = #command
-for field = 1, own do command[filled + 2 * field - 1] = ARGV[at + field] end
-for sample = 1, samples do
-  at = at + own
-  for field = 1, own do command[filled + 2 * field] = ARGV[at + field] end
-  ids[sample] = redis.call(unpack(command))
-end
-return {1, ids}
-"""
-
 _IDS = """
 -- Whether one id comes before another; as text, since they may be larger than Lua counts exactly.
 local function before(a, b)
@@ -66,14 +41,16 @@ _SETTLE = """
 -- KEYS stream, counters, foreign, suspects. Takes entries off the stream and counts them.
 local function settle(group, entries, as)
   if #entries == 0 then return end
-  local ids, bytes, unseen = {}, 0, 0
+  local ids, bytes, unseen, of_key = {}, 0, 0, {}
   for n, entry in ipairs(entries) do
     local id, fields = entry[1], entry[2]
-    local size, ours = 0, false
+    local size, ours, who = 0, false, nil
     for i = 1, #fields, 2 do
       if fields[i] == 'image' then size = #fields[i + 1] end
       if fields[i] == 'by' and fields[i + 1] == 'learndrop' then ours = true end
+      if fields[i] == 'key' then who = fields[i + 1] end
     end
+    if ours and who then of_key[who] = (of_key[who] or 0) + 1 end
     if not ours and redis.call('SREM', KEYS[3], id) == 0 then
       unseen, size = unseen + 1, 0
     end
@@ -83,6 +60,11 @@ local function settle(group, entries, as)
   if unseen > 0 then redis.call('HINCRBY', KEYS[2], 'accepted', unseen) end
   redis.call('HINCRBY', KEYS[2], as, #ids)
   redis.call('HINCRBY', KEYS[2], 'bytes', -bytes)
+  for who, number in pairs(of_key) do
+    if redis.call('HINCRBY', KEYS[2], 'waiting:' .. who, -number) <= 0 then
+      redis.call('HDEL', KEYS[2], 'waiting:' .. who)
+    end
+  end
   redis.pcall('XACK', KEYS[1], group, unpack(ids))
   redis.call('XDEL', KEYS[1], unpack(ids))
 end
@@ -272,6 +254,12 @@ if gone > 0 then
   redis.call('HSET', KEYS[2], 'bytes', math.floor(counted[5] * waiting / (waiting + gone)))
 elseif waiting == 0 and counted[5] ~= 0 then
   redis.call('HSET', KEYS[2], 'bytes', 0)
+end
+if waiting == 0 then
+  -- What another hand deleted is still counted as waiting for its key.
+  for _, name in ipairs(redis.call('HKEYS', KEYS[2])) do
+    if string.sub(name, 1, 8) == 'waiting:' then redis.call('HDEL', KEYS[2], name) end
+  end
 end
 return math.max(gone, 0)
 """

@@ -5,16 +5,20 @@ A setting `x_y` is read from LEARNDROP_X_Y. Sizes end in `_bytes`, durations in 
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from learndrop.errors import BadSettings
 
 MIB = 1024 * 1024
+RATE = r"[1-9]\d{0,8} ?/ ?(second|minute|hour|day)"
+"""How a rate is written: so many requests in such a time."""
 
 
 class Settings(BaseSettings):
@@ -31,6 +35,14 @@ class Settings(BaseSettings):
     """Folder of checkpoints, model versions and (embedded) Redis data; shared by both processes."""
     redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     """Where the stream is; may hold a password, so it is never logged."""
+    redis_user: str = ""
+    """User of the server's access list (ACL), if not in the URL."""
+    redis_password: SecretStr = SecretStr("")
+    """Password of that user, if not in the URL."""
+    redis_password_file: Path | None = None
+    """File that holds the password instead, as secrets are mounted into containers."""
+    redis_ca: Path | None = None
+    """Certificates that a rediss:// server's must be signed by; otherwise the system's."""
     redis_timeout_s: float = Field(5.0, gt=0, le=60)
     """Longest wait for one answer of Redis."""
 
@@ -39,6 +51,16 @@ class Settings(BaseSettings):
     """Address the service binds to."""
     port: int = Field(8000, ge=1, le=65535)
     """Port of the service."""
+    keys_file: str = ""
+    """File of API keys (`learndrop keys`); empty is keys.json in `data_dir`."""
+    allow_open: bool = False
+    """Without keys, bind to an address that others reach all the same: anyone may do anything."""
+    key_rate: str = Field("", pattern=rf"^({RATE})?$")
+    """Requests that one key may make, as 600/minute, in each service process; empty is no limit."""
+    audit_kept: int = Field(1000, ge=1, le=1_000_000)
+    """Actions of admins kept for GET /v1/audit; the oldest go first (the log has them all)."""
+    api_key: SecretStr = SecretStr("")
+    """What the command line shows to a service that asks for a key."""
     max_body_bytes: int = Field(32 * MIB, ge=1024, le=1024 * MIB)
     """Largest request body, also counted while a chunked body arrives."""
     max_bodies_bytes: int = Field(256 * MIB, ge=1024)
@@ -75,6 +97,14 @@ class Settings(BaseSettings):
     """Accepted samples that may wait to be learned before the service answers 429."""
     max_pending_bytes: int = Field(512 * MIB, ge=1024)
     """Bytes of pixels that may wait to be learned before the service answers 429."""
+    key_share: float = Field(0.9, gt=0, le=1)
+    """Share of the waiting samples that one API key may hold alone; several have equal parts."""
+    idempotency_ttl_s: float = Field(86_400.0, ge=1)
+    """How long a batch with an Idempotency-Key is remembered: it is not taken again."""
+    idempotency_kept: int = Field(50_000, ge=1)
+    """Most batches that are remembered so; the oldest go first."""
+    sample_ids_kept: int = Field(100_000, ge=1)
+    """Newest `ids` of senders that are known again: such a sample is not taken again."""
     max_deliveries: int = Field(3, ge=1, le=100)
     """Times an entry may be in hand when the worker dies before it is buried."""
     dead_letters_kept: int = Field(1000, ge=1, le=1_000_000)
@@ -189,6 +219,16 @@ class Settings(BaseSettings):
     """One JSON object a line, or text for people."""
 
     @property
+    def keys_path(self) -> Path:
+        """The file of API keys; it need not exist."""
+        return Path(self.keys_file) if self.keys_file else self.data_dir / "keys.json"
+
+    @property
+    def loopback(self) -> bool:
+        """Whether the service binds to an address that only this machine reaches."""
+        return is_loopback(self.host)
+
+    @property
     def checkpoints_dir(self) -> Path:
         """Folder of the worker's checkpoints."""
         return self.data_dir / "checkpoints"
@@ -211,6 +251,18 @@ class Settings(BaseSettings):
         return self
 
 
+def is_loopback(host: str) -> bool:
+    """Whether an address or name means this machine only.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("0.0.0.0")
+    (True, True, False)
+    """
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def load_settings(**overrides: object) -> Settings:
     """Read the settings from the environment; `overrides` win.
 
@@ -221,11 +273,18 @@ def load_settings(**overrides: object) -> Settings:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as exc:
         told = "; ".join(
-            f"LEARNDROP_{'_'.join(str(p) for p in e['loc']).upper() or '*'}: {e['msg']}"
-            f" (value {str(e.get('input'))[:80]!r})"
+            f"LEARNDROP_{'_'.join(str(p) for p in e['loc']).upper() or '*'}: {e['msg']}{_shown(e)}"
             for e in exc.errors(include_url=False)
         )
         raise BadSettings(told) from exc
+
+
+def _shown(error: ErrorDetails) -> str:
+    """The value that is wrong; nothing of several together, nor of one that may be a secret."""
+    field = Settings.model_fields.get(str(error["loc"][0])) if error["loc"] else None
+    if field is None or field.annotation is SecretStr:
+        return ""
+    return f" (value {str(error.get('input'))[:80]!r})"
 
 
 def explained(settings: Settings) -> list[dict[str, object]]:

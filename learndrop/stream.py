@@ -8,7 +8,6 @@ The account, at every moment: accepted = learned + buried + deleted + pending.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,17 +16,17 @@ from typing import Any, Literal, Protocol, cast
 import redis
 
 from learndrop.connections import connect_async, translated
-from learndrop.errors import BadInput, NotFound, StreamFull, TooLarge
+from learndrop.errors import BadInput, NotFound
 from learndrop.fates import Fate, fate_from
 from learndrop.keys import GROUP, Keys
 from learndrop.messages import Sample
-from learndrop.scripts import DISCARD, FATE, PUBLISH
+from learndrop.publish_script import PUBLISH
+from learndrop.scripts import DISCARD, FATE
 from learndrop.settings import Settings
+from learndrop.taking import Once, Taken, script_arguments, script_keys, taken_from
 
 START = "0-0"
 """The position before the first entry."""
-MARK = b"by", b"learndrop"
-"""Field of every entry that `publish` wrote; one without it was written by hand."""
 
 Reason = Literal["unreadable", "wrong_size", "too_many_classes", "killed_worker", "vanished"]
 """Why an entry was buried: a closed set, because it labels a metric."""
@@ -36,9 +35,6 @@ Discarded = Literal["waiting", "seen", "gone"]
 """What a deleted sample was: not yet learned; learned or in hand; not on the stream."""
 
 _ID = re.compile(r"(0|[1-9]\d{0,19})-(0|[1-9]\d{0,19})")
-
-RETRY_UNKNOWN_S = 5.0
-RETRY_LONGEST_S = 60.0
 
 COUNTED = ("accepted", "learned", "buried", "deleted")
 DURABLE = {
@@ -84,11 +80,17 @@ class Publisher(Protocol):
     """What the service may do."""
 
     async def publish(self, samples: Sequence[Sample]) -> list[str]:
-        """Put all samples on the stream, or none; returns their ids in order.
+        """`take` without a key; the ids alone."""
+        ...
+
+    async def take(self, samples: Sequence[Sample], once: Once | None = None) -> Taken:
+        """Put all samples of one sender on the stream, or none; once, if that says what once means.
 
         Raises:
             StreamFull: when they would pass `max_pending` or `max_pending_bytes`.
+            ShareFull: when their sender's key would pass its share.
             TooLarge: when they alone would.
+            OtherContent: when `once.key` was used for other content.
             StreamAway: when Redis does not answer; nothing is known about the samples then.
         """
         ...
@@ -187,62 +189,6 @@ class Consumer(Protocol):
     def close(self) -> None: ...
 
 
-def size_of(fields: Mapping[bytes, bytes]) -> int:
-    """Bytes of pixels in one entry."""
-    return len(fields.get(b"image", b""))
-
-
-def fields_of(samples: Sequence[Sample], settings: Settings) -> list[dict[bytes, bytes]]:
-    """Encode samples as entries, refusing what could never fit.
-
-    Raises:
-        TooLarge: when the samples alone are more than the stream may hold.
-    """
-    if len(samples) > settings.max_pending:
-        told = f"{len(samples)} samples at once, the stream holds {settings.max_pending}"
-        raise TooLarge(told, item="samples", limit=settings.max_pending, value=len(samples))
-    entries = [{**sample.to_fields(), MARK[0]: MARK[1]} for sample in samples]
-    if (total := sum(map(size_of, entries))) > (limit := settings.max_pending_bytes):
-        told = f"{total} bytes of pixels at once, the stream holds {limit}"
-        raise TooLarge(told, item="samples", limit=limit, value=total)
-    return entries
-
-
-def packed(entries: Sequence[Mapping[bytes, bytes]]) -> list[bytes | int]:
-    """Entries of the same fields as arguments of PUBLISH: what all have alike is told once.
-
-    >>> packed([{b"v": b"1", b"label": b"cat"}, {b"v": b"1", b"label": b"dog"}])
-    [2, b'v', b'1', 1, b'label', b'cat', b'dog']
-    """
-    first = entries[0]
-    own = [name for name in first if any(entry[name] != first[name] for entry in entries)]
-    alike = [part for name in first if name not in own for part in (name, first[name])]
-    values = (entry[name] for entry in entries for name in own)
-    return [len(alike), *alike, len(own), *own, *values]
-
-
-def full(settings: Settings, adding: int, waiting: int, held: int, rate: float) -> StreamFull:
-    """Say that the stream is full, and when there will be room at the present rate of learning.
-
-    >>> from learndrop.settings import load_settings
-    >>> settings = load_settings(max_pending=100)
-    >>> full(settings, 10, 100, 0, rate=0.5).retry_after_s
-    20.0
-    >>> full(settings, 10, 100, 0, rate=0.0).retry_after_s
-    5.0
-    """
-    told = (
-        f"{waiting} samples ({held} bytes of pixels) wait to be learned and {adding} more do not"
-        f" fit: limits {settings.max_pending} and {settings.max_pending_bytes} bytes"
-    )
-    excess = max(waiting + adding - settings.max_pending, adding)
-    wait_s = math.ceil(excess / rate) if rate > 0 else RETRY_UNKNOWN_S
-    wait_s = min(max(wait_s, 1.0), RETRY_LONGEST_S)
-    return StreamFull(
-        told, retry_after_s=float(wait_s), limit=settings.max_pending, value=waiting + adding
-    )
-
-
 class RedisPublisher:
     """A Publisher on a Redis server; a 202 rests on its `appendfsync always`."""
 
@@ -256,18 +202,16 @@ class RedisPublisher:
 
     async def publish(self, samples: Sequence[Sample]) -> list[str]:
         """See Publisher."""
+        return (await self.take(samples)).ids
+
+    async def take(self, samples: Sequence[Sample], once: Once | None = None) -> Taken:
+        """See Publisher."""
         if not samples:
-            return []
-        settings = self._settings
-        entries = fields_of(samples, settings)
-        bound = [settings.max_pending, settings.max_pending_bytes]
-        args: list[Any] = [*bound, len(entries), sum(map(size_of, entries)), *packed(entries)]
+            return Taken([])
+        arguments = script_arguments(samples, once, self._settings)
         with translated():
-            answer = await self._publish([self._keys.stream, self._keys.counters], args)
-        if answer[0] == 0:
-            _, waiting, held, rate = answer
-            raise full(settings, len(entries), int(waiting), int(held), float(rate or 0))
-        return [entry_id.decode() for entry_id in answer[1]]
+            answer = await self._publish(script_keys(self._keys), arguments)
+        return taken_from(answer, samples, self._settings)
 
     async def counts(self) -> Counts:
         """See Publisher."""

@@ -36,7 +36,7 @@ def main() -> int:
         serve(settings)
     except LearndropError as exc:
         log.error("service_ended", error=str(exc), kind=type(exc).__name__)
-        return 1
+        return 2 if isinstance(exc, BadSettings) else 1
     except Exception:
         log.exception("service_ended")
         return 1
@@ -48,11 +48,13 @@ def serve(settings: Settings) -> None:
     """Answer requests until SIGTERM or SIGINT.
 
     Raises:
+        BadSettings: if others than this machine could reach it and there are no keys.
         DidNotStart: if the address cannot be taken.
     """
+    app = create_app(settings)
     with listening(settings.host, settings.port) as bound:
         config = uvicorn.Config(
-            create_app(settings),
+            app,
             loop="uvloop",
             http=Protocol.within(settings.head_timeout_s),
             ws="none",
@@ -68,7 +70,8 @@ def serve(settings: Settings) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
         server = uvicorn.Server(config)
-        log.info("service_starting", host=settings.host, port=settings.port)
+        keys = app.state.rooms.gate.told
+        log.info("service_starting", host=settings.host, port=settings.port, keys=keys)
         server.run(sockets=[bound])
         if not server.started:
             raise DidNotStart("the service could not start: see the lines above")

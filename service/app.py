@@ -13,11 +13,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from learndrop.answers import Answers
+from learndrop.audit import AuditTrail
 from learndrop.board import ServiceBoard
 from learndrop.errors import LearndropError
 from learndrop.registry import Registry
 from learndrop.settings import Settings
 from learndrop.stream import Publisher, RedisPublisher
+from service.auth import Gate
 from service.dependencies import Rooms
 from service.envelope import HEADER, Envelope, request_id
 from service.intake import Intake
@@ -25,15 +27,18 @@ from service.metrics import ServiceMetrics
 from service.problems import (
     KINDS,
     PROBLEM_SCHEMA,
+    add_documented,
     documented,
     from_error,
     from_status,
     kind_of,
     problem,
 )
-from service.routes import health, models, predictions, problems, samples, state
+from service.rates import Rates
+from service.routes import audit, health, models, predictions, problems, samples, state
 from service.serving import Serving
 
+ASKED_FOR_A_KEY = ("key-needed", "role-needed", "foreign-page", "rate-limited")
 log = structlog.get_logger()
 
 
@@ -50,6 +55,9 @@ def create_app(
     """Build the application. What is not handed in is built from the settings.
 
     Nothing is connected before the lifespan begins; at its end everything is closed.
+
+    Raises:
+        BadSettings: if others than this machine could reach it and there are no keys.
     """
     metrics = metrics or ServiceMetrics()
     registry = registry or Registry(settings.models_dir, keep=settings.versions_kept)
@@ -62,6 +70,9 @@ def create_app(
         serving=serving or _serving(settings, registry, metrics),
         intake=Intake(settings),
         metrics=metrics,
+        gate=Gate(settings),
+        rates=Rates(settings),
+        audit=AuditTrail(settings),
     )
     app = FastAPI(
         title="learndrop",
@@ -73,7 +84,7 @@ def create_app(
         redoc_url=None,
     )
     app.state.rooms = rooms
-    for routes in (samples, predictions, state, models, health, problems):
+    for routes in (samples, predictions, state, models, audit, health, problems):
         app.include_router(routes.router)
     app.add_middleware(Envelope, metrics=metrics)
     app.add_exception_handler(LearndropError, _on_own_error)
@@ -108,13 +119,14 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     finally:
         await rooms.serving.stop()
         rooms.intake.close()
-        for room in (rooms.publisher, rooms.board, rooms.answers):
+        for room in (rooms.publisher, rooms.board, rooms.answers, rooms.audit):
             await room.close()
 
 
 async def _on_own_error(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, LearndropError)
     kind = kind_of(exc)
+    request.app.state.rooms.metrics.refusals.labels(kind.name).inc()
     if request.url.path == "/v1/samples":
         request.app.state.rooms.metrics.refused.labels(kind.name).inc()
     if kind.status == 500:
@@ -166,6 +178,8 @@ def _describe_problems(app: FastAPI) -> None:
             told = made()
             for path in told["paths"].values():
                 for operation in path.values():
+                    if "security" in operation:
+                        add_documented(operation["responses"], *ASKED_FOR_A_KEY)
                     if "HTTPValidationError" in str(operation["responses"].get("422")):
                         operation["responses"]["422"] = documented("bad-parameter")[422]
             schemas = told.setdefault("components", {}).setdefault("schemas", {})

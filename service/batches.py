@@ -39,10 +39,11 @@ class BatchLimits:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Pictures of one request, and a label for each; `labels` is None where none were sent."""
+    """Pictures of one request, a label for each and an id; None where none were sent."""
 
     images: Sequence[Picture]
     labels: list[str] | None
+    ids: list[str] | None = None
 
 
 def check_count(count: int, limits: BatchLimits) -> None:
@@ -60,16 +61,16 @@ def check_count(count: int, limits: BatchLimits) -> None:
         )
 
 
-def check_label_count(count: int, limits: BatchLimits) -> None:
-    """Refuse a number of labels over the limit of images.
+def check_text_count(count: int, item: str, limits: BatchLimits) -> None:
+    """Refuse a number of labels or ids (`item`) over the limit of images.
 
     Raises:
         TooLarge: naming limit and value.
     """
     if count > limits.images:
         raise TooLarge(
-            f"{count} or more labels, the limit is {limits.images} in one request",
-            item="labels",
+            f"{count} or more {item}, the limit is {limits.images} in one request",
+            item=item,
             limit=limits.images,
             value=count,
         )
@@ -94,7 +95,7 @@ def checked(batch: Batch, limits: BatchLimits, *, labelled: bool) -> Batch:
     """Refuse what cannot be a batch.
 
     Raises:
-        BadInput: no image, labels missing, too many, too few, or not wanted.
+        BadInput: no image; labels or ids missing, too many, too few, or not wanted.
         TooLarge: more images than the limit.
     """
     count = len(batch.images)
@@ -102,18 +103,16 @@ def checked(batch: Batch, limits: BatchLimits, *, labelled: bool) -> Batch:
     if count == 0:
         raise BadInput("the batch has no image", item="images", limit=limits.images, value=0)
     if not labelled:
-        if batch.labels is not None:
-            raise BadInput("a prediction takes no labels: send images only", item="labels")
+        for item, texts in (("labels", batch.labels), ("ids", batch.ids)):
+            if texts is not None:
+                raise BadInput(f"a prediction takes no {item}: send images only", item=item)
         return batch
     if not batch.labels:
         raise BadInput(f"labels are missing for {count} images", item="labels", value=0)
-    if len(batch.labels) != count:
-        raise BadInput(
-            f"{count} images and {len(batch.labels)} labels",
-            item="labels",
-            limit=count,
-            value=len(batch.labels),
-        )
+    for item, texts in (("labels", batch.labels), ("ids", batch.ids)):
+        if texts is not None and len(texts) != count:
+            told = f"{count} images and {len(texts)} {item}"
+            raise BadInput(told, item=item, limit=count, value=len(texts))
     return batch
 
 
@@ -154,5 +153,5 @@ def as_labels(raw: Any, limits: BatchLimits) -> list[str]:
     """
     if not isinstance(raw, list):
         raise BadInput("labels are no list", item="labels", value=type(raw).__name__)
-    check_label_count(len(raw), limits)
+    check_text_count(len(raw), "labels", limits)
     return [as_label(one, index, limits) for index, one in enumerate(raw)]

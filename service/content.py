@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from service.sample_ids import MOST_CHARS
 from service.schemas import PIXEL
 
 _LABEL = {"oneOf": [{"type": "string", "minLength": 1}, {"type": "integer"}]}
@@ -14,6 +15,12 @@ _BASE64 = {
     "items": {"type": "string", "contentEncoding": "base64", "description": "JPEG, PNG or WebP."},
 }
 _LABELS = {"type": "array", "minItems": 1, "items": _LABEL}
+_IDS = {
+    "type": "array",
+    "items": {"oneOf": [{"type": "string", "minLength": 1, "maxLength": MOST_CHARS},
+                        {"type": "integer"}]},
+    "description": "What the sender calls each sample; one that was taken before is not again.",
+}  # fmt: skip
 _NPZ = (
     "numpy's .npz with `images`: uint8 N x height x width x 3, or N x height x width (grey){};"
     " stored or compressed; objects are refused."
@@ -22,9 +29,10 @@ _NPZ = (
 
 def labelled_body() -> dict[str, Any]:
     """Pictures with a label for each."""
-    labels = "; and `labels`: N whole numbers or texts"
+    labels = "; `labels`: N whole numbers or texts; and `ids` likewise, if wanted"
     example = {"images": [PIXEL], "labels": ["cat"]}
-    return _body({"images": _BASE64, "labels": _LABELS}, {"images": _FILES, "labels": _LABELS},
+    texts = {"labels": _LABELS, "ids": _IDS}
+    return _body({"images": _BASE64} | texts, {"images": _FILES} | texts,
                  example, _NPZ.format(labels))  # fmt: skip
 
 
@@ -39,7 +47,7 @@ def _body(
     def schema(fields: dict[str, Any]) -> dict[str, Any]:
         return {
             "type": "object",
-            "required": list(fields),
+            "required": [name for name in fields if name != "ids"],
             "properties": fields,
             "additionalProperties": False,
         }

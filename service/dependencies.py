@@ -1,21 +1,32 @@
-"""What routes are handed: each only the little that it needs."""
+"""What routes are handed, each only the little that it needs; and who may call them.
+
+A route says in one word what a key must be allowed: `@router.get(..., dependencies=READ)`. It is
+asked before the body is read, as long as no route lets the framework read its body.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request
+from fastapi.security import APIKeyHeader, HTTPBearer
 
 from learndrop.answers import Answers
+from learndrop.audit import AuditTrail
 from learndrop.board import ServiceBoard
+from learndrop.errors import RoleNeeded, StreamAway
 from learndrop.messages import Sample
 from learndrop.registry import Registry
 from learndrop.settings import Settings
 from learndrop.stream import Publisher
+from learndrop.taking import Once
+from service.auth import Caller, Gate
+from service.envelope import request_id
 from service.intake import Intake
 from service.metrics import ServiceMetrics
 from service.pace import Pace
+from service.rates import Rates
 from service.serving import Serving
 
 
@@ -31,6 +42,9 @@ class Rooms:
     serving: Serving
     intake: Intake
     metrics: ServiceMetrics
+    gate: Gate
+    rates: Rates
+    audit: AuditTrail
     pace: Pace = field(default_factory=Pace)
 
 
@@ -48,10 +62,86 @@ async def publisher(wired: InRooms) -> Publisher:
     return wired.publisher
 
 
-async def labelled_samples(request: Request, wired: InRooms) -> list[Sample]:
-    """The request's body as samples; refused as a whole if one of them is bad."""
-    return await wired.intake.samples(request)
+async def caller(request: Request) -> Caller:
+    """Who sent the request, as the route's word (INGEST, READ, ...) found out."""
+    return cast(Caller, request.state.caller)
+
+
+Asking = Annotated[Caller, Depends(caller)]
+
+
+BatchKey = Annotated[
+    str,
+    Header(
+        alias="Idempotency-Key",
+        max_length=255,
+        pattern=r"^[\x21-\x7e]*$",
+        description="The sender's own name of this request, so that sending it again is safe.",
+    ),
+]
+
+
+async def labelled_samples(
+    request: Request, wired: InRooms, asking: Asking, batch_key: BatchKey = ""
+) -> tuple[list[Sample], Once | None]:
+    """The request's body as samples, and what makes it the same one when it comes again.
+
+    Refused as a whole if one of them is bad.
+    """
+    return await wired.intake.samples(request, asking.name, batch_key)
 
 
 ToPublisher = Annotated[Publisher, Depends(publisher)]
-Samples = Annotated[list[Sample], Depends(labelled_samples)]
+Samples = Annotated[tuple[list[Sample], Once | None], Depends(labelled_samples)]
+
+
+def _needs(role: str) -> list[Any]:
+    """The dependencies of a route that only keys with this role may call."""
+
+    async def admitted(request: Request, wired: InRooms) -> None:
+        asking = wired.gate.identify(request.headers, role)
+        request.state.caller = asking
+        request.state.headers, refusal = wired.rates.hit(asking)
+        if refusal:
+            raise refusal
+        if role == "admin":
+            await _write_down(request, wired, asking)
+        if not asking.may(role):
+            told = f"the key {asking.name!r} may not do this; the role {role!r} is needed"
+            raise RoleNeeded(told, role=role)
+
+    # The two of the framework refuse nothing: they tell OpenAPI how a key is sent.
+    return [Depends(admitted), Depends(_BEARER), Depends(_HEADER)]
+
+
+async def _write_down(request: Request, wired: Rooms, asking: Caller) -> None:
+    """What an admin is about to do, or what somebody who is none tries to."""
+    while wired.gate.news:
+        noticed_s, change = news = wired.gate.news.popleft()
+        try:
+            await wired.audit.add("keys_changed", time=noticed_s, **change)
+        except StreamAway:
+            wired.gate.news.appendleft(news)
+            raise
+    if request.method not in _READING:
+        await wired.audit.add(
+            f"{request.method} {request.url.path}",
+            key=asking.name,
+            allowed=asking.may("admin"),
+            query=request.url.query[:MOST_QUERY],
+            request_id=request_id(request.scope),
+        )
+
+
+MOST_QUERY = 500
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_BEARER = HTTPBearer(auto_error=False, description="An API key: `learndrop keys create`.")
+_HEADER = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same.")
+
+ANY = _needs("")
+INGEST = _needs("ingest")
+PREDICT = _needs("predict")
+READ = _needs("read")
+ADMIN = _needs("admin")
+OPEN: list[Any] = []
+"""No key: probes, metrics, and what explains the service."""

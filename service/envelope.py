@@ -59,6 +59,8 @@ class Envelope:
                 status = message["status"]
                 answer = MutableHeaders(scope=message)
                 answer[HEADER] = own_id
+                for name, value in scope["state"].get("headers", {}).items():
+                    answer[name] = value
                 if not body_ended and headers.get("expect", "").lower() != "100-continue":
                     await _drain(receive_and_see)
                 if not body_ended:
@@ -82,6 +84,7 @@ class Envelope:
             method=method,
             path=scope["path"],
             status=status,
+            key=getattr(scope["state"].get("caller"), "name", None),
             seconds=round(seconds, 6),
             request_id=own_id,
         )

@@ -1,9 +1,9 @@
-"""A multipart/form-data body: files in `images`; `labels` as fields, or as one JSON list."""
+"""A multipart/form-data body: files in `images`; `labels` and `ids` as fields, or a JSON list."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 import orjson
 from python_multipart.exceptions import FormParserError
@@ -13,14 +13,15 @@ from learndrop.errors import BadBody, BadInput
 from service.batches import (
     Batch,
     BatchLimits,
-    as_label,
     as_labels,
     check_count,
     check_image_bytes,
-    check_label_count,
+    check_text_count,
 )
+from service.sample_ids import MOST_CHARS, as_ids
 
-FIELDS = ("images", "labels")
+TEXTS = ("labels", "ids")
+FIELDS = ("images", *TEXTS)
 MOST_HEADERS, MOST_HEADER_BYTES = 8, 4096
 
 
@@ -61,24 +62,30 @@ def read_form(
         raise BadBody(
             "the multipart body ends before its closing boundary", item="body", value=len(body)
         )
-    return Batch(parts.images, _labels(parts.labels, limits))
+    labels, ids = (_texts(name, parts.texts[name]) for name in TEXTS)
+    return Batch(
+        parts.images,
+        None if labels is None else as_labels(labels, limits),
+        None if ids is None else as_ids(ids, limits),
+    )
 
 
-def _labels(texts: list[bytearray], limits: BatchLimits) -> list[str] | None:
-    if not texts:
+def _texts(item: str, raw: list[bytearray]) -> Any:
+    """The fields of one name as texts, or what the JSON list in a single one holds."""
+    if not raw:
         return None
-    names = []
-    for index, raw in enumerate(texts):
+    texts = []
+    for index, one in enumerate(raw):
         try:
-            names.append(raw.decode())
+            texts.append(one.decode())
         except UnicodeDecodeError as exc:
-            raise BadInput(f"label {index} is no UTF-8", item=f"labels[{index}]") from exc
-    if len(names) == 1 and names[0].lstrip().startswith("["):
+            raise BadInput(f"{item}[{index}] is no UTF-8", item=f"{item}[{index}]") from exc
+    if len(texts) == 1 and texts[0].lstrip().startswith("["):
         try:
-            return as_labels(orjson.loads(names[0]), limits)
+            return orjson.loads(texts[0])
         except orjson.JSONDecodeError as exc:
-            raise BadInput(f"labels begin like a JSON list: {exc}", item="labels") from exc
-    return [as_label(name, index, limits) for index, name in enumerate(names)]
+            raise BadInput(f"{item} begin like a JSON list: {exc}", item=item) from exc
+    return texts
 
 
 class _Parts:
@@ -86,12 +93,14 @@ class _Parts:
 
     def __init__(self, limits: BatchLimits) -> None:
         self.images: list[bytearray] = []
-        self.labels: list[bytearray] = []
+        self.texts: dict[str, list[bytearray]] = {name: [] for name in TEXTS}
         self.whole = False
         self._limits = limits
         # One field may hold a JSON list of all labels, in which a character takes up to 12 bytes.
-        self._most_label_bytes = 2 + limits.images * (12 * limits.label_chars + 4)
-        self._labels_bytes = 0
+        chars = {"labels": limits.label_chars, "ids": MOST_CHARS}
+        self._most_bytes = {n: 2 + limits.images * (12 * chars[n] + 4) for n in TEXTS}
+        self._bytes = dict.fromkeys(TEXTS, 0)
+        self._field = ""
         self._name, self._value = bytearray(), bytearray()
         self._disposition = b""
         self._into: bytearray | None = None
@@ -120,28 +129,25 @@ class _Parts:
                 limit=list(FIELDS),
                 value=field[:80],
             )
-        self._into = bytearray()
+        self._field, self._into = field, bytearray()
         if field == "images":
             self.images.append(self._into)
             check_count(len(self.images), self._limits)
         else:
-            self.labels.append(self._into)
-            check_label_count(len(self.labels), self._limits)
+            self.texts[field].append(self._into)
+            check_text_count(len(self.texts[field]), field, self._limits)
 
     def data(self, data: bytes, start: int, end: int) -> None:
         assert self._into is not None
         self._into += data[start:end]
-        if self.images and self._into is self.images[-1]:
+        if self._field == "images":
             check_image_bytes(len(self._into), len(self.images) - 1, self._limits)
             return
-        self._labels_bytes += end - start
-        if self._labels_bytes > self._most_label_bytes:
-            raise BadInput(
-                f"the labels have {self._labels_bytes} bytes or more",
-                item="labels",
-                limit=self._most_label_bytes,
-                value=self._labels_bytes,
-            )
+        self._bytes[self._field] += end - start
+        held, most = self._bytes[self._field], self._most_bytes[self._field]
+        if held > most:
+            told = f"the {self._field} have {held} bytes or more"
+            raise BadInput(told, item=self._field, limit=most, value=held)
 
     def end(self) -> None:
         self._into = None

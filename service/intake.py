@@ -20,6 +20,7 @@ from learndrop.errors import BadPicture, TooLong, UnknownFormat
 from learndrop.messages import Sample
 from learndrop.pictures import Fit, PictureLimits, array_to_input, to_input
 from learndrop.settings import Settings
+from learndrop.taking import Once
 from service.batches import Batch, BatchLimits, Picture, checked
 from service.bodies import Bodies
 from service.decoding import Allowance, Threads
@@ -53,8 +54,12 @@ class Intake:
         self.threads = Threads(settings.decode_threads)
         self._most_s = settings.decode_timeout_s
 
-    async def samples(self, request: Request) -> list[Sample]:
-        """Read labelled pictures.
+    async def samples(
+        self, request: Request, key: str = "", batch_key: str = ""
+    ) -> tuple[list[Sample], Once | None]:
+        """Read labelled pictures that the API key of this name sent.
+
+        With a key of the batch's own, also what makes it the same when it comes again.
 
         Raises:
             BadInput: of the kind that fits; nothing of the batch was taken.
@@ -62,10 +67,15 @@ class Intake:
         """
         accepted_s = time.time()
         batch, pixels = await self._received(request, self._shape, labelled=True)
-        return [
-            Sample(image, label, accepted_s)
-            for image, label in zip(pixels, batch.labels or (), strict=True)
+        labels, names = batch.labels or (), batch.ids or [""] * len(pixels)
+        samples = [
+            Sample(image, label, accepted_s, key, name)
+            for image, label, name in zip(pixels, labels, names, strict=True)
         ]
+        if not batch_key:
+            return samples, None
+        digest = partial(Once.of, batch_key, samples)
+        return samples, await self.threads.run(digest, Allowance(self._most_s))
 
     async def pictures(self, request: Request, shape: Shape) -> NDArray[np.uint8]:
         """Read pictures as the network's input: uint8 [N, size, size, 3].

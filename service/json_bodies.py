@@ -1,4 +1,4 @@
-"""A JSON body: `{"images": [base64, ...], "labels": [name or number, ...]}`."""
+"""A JSON body: `{"images": [base64, ...], "labels": [name or number, ...], "ids": [...]}`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import orjson
 
 from learndrop.errors import BadBody, BadInput, BadPicture, TooLarge
 from service.batches import Batch, BatchLimits, as_labels, check_count, check_image_bytes
+from service.sample_ids import MOST_CHARS, as_ids
 
-FIELDS = ("images", "labels")
+FIELDS = ("images", "labels", "ids")
 
 
 def read_json(body: bytes | bytearray, limits: BatchLimits) -> Batch:
@@ -37,16 +38,20 @@ def read_json(body: bytes | bytearray, limits: BatchLimits) -> Batch:
         raise BadInput("images are no list", item="images", value=type(coded).__name__)
     check_count(len(coded), limits)
     images = [_decoded(one, index, limits) for index, one in enumerate(coded)]
-    labels = told.get("labels")
-    return Batch(images, None if labels is None else as_labels(labels, limits))
+    labels, ids = told.get("labels"), told.get("ids")
+    return Batch(
+        images,
+        None if labels is None else as_labels(labels, limits),
+        None if ids is None else as_ids(ids, limits),
+    )
 
 
 def _check_structure(body: bytes | bytearray, limits: BatchLimits) -> None:
     """A body of nothing but `[[],[],...` would become 20 times its size in memory.
 
-    Base64 holds none of these bytes and a batch needs few; labels may hold some.
+    Base64 holds none of these bytes and a batch needs few; labels and ids may hold some.
     """
-    most = 64 + limits.images * (4 + 4 * limits.label_chars)
+    most = 64 + limits.images * (5 + 4 * limits.label_chars + MOST_CHARS)
     found = sum(body.count(sign) for sign in (b",", b"[", b"{"))
     if found > most:
         raise TooLarge(

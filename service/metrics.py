@@ -40,6 +40,17 @@ class ServiceMetrics:
             "Samples answered with 202 by this process.",
             registry=registry,
         )
+        self.refusals = Counter(
+            "learndrop_refusals",
+            "Requests that were answered with a problem of ours, by its kind.",
+            ["reason"],
+            registry=registry,
+        )
+        self.known = Counter(
+            "learndrop_samples_known",
+            "Samples sent again and not taken again: by Idempotency-Key or by their own id.",
+            registry=registry,
+        )
         self.refused = Counter(
             "learndrop_samples_refused",
             "Batches of samples refused, by kind of problem.",

@@ -1,4 +1,4 @@
-"""An application/x-npz body: numpy's zip of `images.npy` and `labels.npy`.
+"""An application/x-npz body: numpy's zip of `images.npy`, `labels.npy` and `ids.npy`.
 
 Read by hand, because nothing of it may be trusted: numpy would unpickle objects, and zipfile
 would build a list of whatever number of members is claimed. Every size is checked against the
@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learndrop.errors import BadBody, BadInput, TooLarge
-from service.batches import Batch, BatchLimits, as_labels, check_count, check_label_count
+from service.batches import Batch, BatchLimits, as_labels, check_count, check_text_count
 from service.npy import read_npy
+from service.sample_ids import as_ids
 
-MEMBERS = ("images.npy", "labels.npy")
+MEMBERS = ("images.npy", "labels.npy", "ids.npy")
 MOST_RATIO = 1032
 """Deflate cannot do better: a member that claims more is a lie."""
 
@@ -40,7 +41,7 @@ class _Member:
 
 
 def read_npz(body: bytes | bytearray, limits: BatchLimits) -> Batch:
-    """Read the batch: uint8 images [N, H, W, 3] or [N, H, W]; labels [N], numbers or names.
+    """Read the batch: uint8 images [N, H, W, 3] or [N, H, W]; labels and ids [N], numbers or text.
 
     Raises:
         BadBody: no zip, no numpy arrays, or damaged ones.
@@ -51,9 +52,16 @@ def read_npz(body: bytes | bytearray, limits: BatchLimits) -> Batch:
     if "images.npy" not in members:
         raise BadInput("the .npz has no array `images`", item="images", value=sorted(members))
     images = _images(_content(view, members["images.npy"]), limits)
-    if "labels.npy" not in members:
-        return Batch(list(images), None)
-    return Batch(list(images), _labels(_content(view, members["labels.npy"]), limits))
+    told: dict[str, list[Any] | None] = dict.fromkeys(("labels", "ids"))
+    for item in told:
+        if (name := f"{item}.npy") in members:
+            told[item] = _texts(_content(view, members[name]), item, limits)
+    labels, ids = told["labels"], told["ids"]
+    return Batch(
+        list(images),
+        None if labels is None else as_labels(labels, limits),
+        None if ids is None else as_ids(ids, limits),
+    )
 
 
 def _images(content: memoryview, limits: BatchLimits) -> NDArray[np.uint8]:
@@ -71,25 +79,27 @@ def _images(content: memoryview, limits: BatchLimits) -> NDArray[np.uint8]:
     return images
 
 
-def _labels(content: memoryview, limits: BatchLimits) -> list[str]:
-    labels = read_npy(content, "labels")
-    if labels.dtype.kind not in "iuU" or labels.ndim != 1:
+def _texts(content: memoryview, item: str, limits: BatchLimits) -> list[Any]:
+    """Whole numbers or texts, one for each picture."""
+    array = read_npy(content, item)
+    found = f"{array.dtype} {list(array.shape)}"
+    if array.dtype.kind not in "iuU" or array.ndim != 1:
         raise BadInput(
-            f"labels are {labels.dtype} {list(labels.shape)}, expected whole numbers or text [N]",
-            item="labels",
+            f"{item} are {found}, expected whole numbers or text [N]",
+            item=item,
             limit="integer or str [N]",
-            value=f"{labels.dtype} {list(labels.shape)}",
+            value=found,
         )
-    check_label_count(len(labels), limits)
+    check_text_count(len(array), item, limits)
     try:
-        told: list[Any] = labels.tolist()
+        told: list[Any] = array.tolist()
     except ValueError as exc:  # numbers that are no letters of Unicode
-        raise BadInput(f"labels are no text: {exc}", item="labels") from exc
-    return as_labels(told, limits)
+        raise BadInput(f"{item} are no text: {exc}", item=item) from exc
+    return told
 
 
 def _members(view: memoryview, limits: BatchLimits) -> list[_Member]:
-    """The zip's directory: one or two members, with what they claim checked."""
+    """The zip's directory: up to three members, with what they claim checked."""
     tail = bytes(view[-(_END.size + 65535) :])
     found = tail.rfind(b"PK\x05\x06")
     if found < 0 or len(tail) - found < _END.size:
@@ -97,7 +107,7 @@ def _members(view: memoryview, limits: BatchLimits) -> list[_Member]:
     _, _, _, _, count, length, at, _ = _END.unpack_from(tail, found)
     if count > len(MEMBERS) or length > 4096:
         raise BadInput(
-            f"the .npz claims {count} arrays, only `images` and `labels` are taken",
+            f"the .npz claims {count} arrays, only `images`, `labels` and `ids` are taken",
             item="body",
             limit=list(MEMBERS),
             value=count,
@@ -109,7 +119,7 @@ def _members(view: memoryview, limits: BatchLimits) -> list[_Member]:
         member, offset = _entry(directory, offset)
         if member.name not in MEMBERS or member.name in {m.name for m in members}:
             raise BadInput(
-                f"the .npz holds {member.name[:80]!r}, only one `images` and one `labels` is taken",
+                f"the .npz holds {member.name[:80]!r}, only one `images`, `labels`, `ids` is taken",
                 item="body",
                 limit=list(MEMBERS),
                 value=member.name[:80],

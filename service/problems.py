@@ -31,32 +31,90 @@ class Kind:
     remedy: str
 
 
+# fmt: off
 KINDS = {
     k.name: k
     for k in (
-        Kind("bad-body", 400, "The body cannot be read", "Send it whole and well formed."),
+        Kind(
+            "bad-body", 400, "The body is empty, cut short or not well formed", "Send it whole."
+        ),
         Kind("bad-request", 400, "No HTTP request that can be read", "Mend the request's head."),
+        Kind(
+            "key-needed", 401, "No API key came, or none that is known (any more)",
+            "Send Authorization: Bearer KEY; `role` names what it must be allowed.",
+        ),
+        Kind(
+            "role-needed", 403, "The API key may not do this",
+            "Use a key with the role that `role` names.",
+        ),
+        Kind(
+            "foreign-page", 403, "A web page of another site asks, and no key is needed here",
+            "Make a key (`learndrop keys create`) and send it.",
+        ),
         Kind("no-such-path", 404, "Nothing is at this path", "See /openapi.json."),
         Kind(
             "not-kept", 404, "No such id or version is kept", "Old ones go first: see /v1/limits."
         ),
         Kind("method-not-allowed", 405, "Not this method", "The header Allow names the others."),
-        Kind("too-slow", 408, "The body did not arrive in time", "Send smaller batches."),
-        Kind("too-large", 413, "Over a limit", "`limit` and `value` say by how much."),
-        Kind("unknown-format", 415, "No content type that is taken", "`limit` names them."),
-        Kind("bad-input", 422, "The content cannot be used", "`item` names what to mend."),
-        Kind("bad-picture", 422, "One picture cannot be used", "`index` counts from 0."),
-        Kind("too-long", 422, "Decoding the pictures takes too long", "Send fewer or smaller."),
-        Kind("bad-parameter", 422, "A parameter cannot be used", "`item` names it."),
-        Kind("stream-full", 429, "Too many samples wait to be learned", "Wait for Retry-After."),
-        Kind("stream-away", 503, "Redis does not answer", "Wait for Retry-After."),
+        Kind(
+            "too-slow", 408, "The body did not arrive in `body_timeout_s`", "Send smaller batches."
+        ),
+        Kind(
+            "too-large", 413, "A body, a batch or a picture is over a limit of /v1/limits",
+            "Send less at once: `limit` and `value` say by how much.",
+        ),
+        Kind(
+            "unknown-format", 415, "A content type or coding that is not taken",
+            "Send one of those that `limit` names.",
+        ),
+        Kind(
+            "bad-input", 422, "Labels, ids or arrays cannot be used", "Mend what `item` names."
+        ),
+        Kind(
+            "bad-picture", 422, "One picture of the batch cannot be used",
+            "Mend or leave out picture `index`, counted from 0.",
+        ),
+        Kind(
+            "too-long", 422, "Decoding the pictures takes longer than `decode_timeout_s`",
+            "Send fewer or smaller ones.",
+        ),
+        Kind(
+            "bad-parameter", 422, "A parameter or header cannot be used", "Mend what `item` names."
+        ),
+        Kind(
+            "other-content", 422, "The Idempotency-Key came with another batch before",
+            "Give a new batch a new key.",
+        ),
+        Kind(
+            "rate-limited", 429, "The API key asks more often than `key_rate` or its own rate",
+            "Wait for Retry-After; RateLimit-Remaining tells how often it may still ask.",
+        ),
+        Kind(
+            "share-full", 429, "The API key's samples are its share of all that wait",
+            "Wait for Retry-After; send slower than others leave room.",
+        ),
+        Kind(
+            "stream-full", 429, "`max_pending` samples or `max_pending_bytes` wait to be learned",
+            "Wait for Retry-After: it is computed from the worker's rate.",
+        ),
+        Kind(
+            "stream-away", 503, "Redis does not answer, or refuses to write",
+            "Send it again after Retry-After, with the same Idempotency-Key.",
+        ),
         Kind("no-model", 503, "No model version is published yet", "Send labelled samples first."),
-        Kind("busy", 503, "Too much at once", "Wait for Retry-After."),
-        Kind("not-ready", 503, "Not ready", "`reasons` names each thing that is missing."),
+        Kind(
+            "busy", 503, "More bodies or predictions at once than the limits let in",
+            "Wait for Retry-After.",
+        ),
+        Kind(
+            "not-ready", 503, "Not ready to take samples without losing one",
+            "`reasons` names each thing that is missing.",
+        ),
         Kind("internal", 500, "A fault of the service", "Its log has the request id."),
         Kind("damaged-file", 500, "A stored file is not what was written", "See the log."),
     )
 }
+# fmt: on
 
 _BY_ERROR: dict[type[errors.LearndropError], str] = {
     errors.TooLarge: "too-large",
@@ -66,12 +124,18 @@ _BY_ERROR: dict[type[errors.LearndropError], str] = {
     errors.BadPicture: "bad-picture",
     errors.TooLong: "too-long",
     errors.BadInput: "bad-input",
+    errors.OtherContent: "other-content",
+    errors.RateLimited: "rate-limited",
+    errors.ShareFull: "share-full",
     errors.StreamFull: "stream-full",
     errors.StreamAway: "stream-away",
     errors.NoModel: "no-model",
     errors.NotLearnedYet: "no-model",
     errors.Busy: "busy",
     errors.Unavailable: "busy",
+    errors.KeyNeeded: "key-needed",
+    errors.RoleNeeded: "role-needed",
+    errors.ForeignPage: "foreign-page",
     errors.NotFound: "not-kept",
     errors.DamagedFile: "damaged-file",
 }
@@ -113,10 +177,12 @@ def from_error(error: errors.LearndropError, instance: str, request_id: str = ""
     kind = kind_of(error)
     headers: dict[str, str] = {}
     extensions: dict[str, Any] = {}
-    for name in ("item", "limit", "value", "index", "retry_after_s"):
+    for name in ("item", "limit", "value", "index", "retry_after_s", "role"):
         extensions[name] = getattr(error, name, None)
     if isinstance(error, errors.Unavailable):
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+    if isinstance(error, errors.KeyNeeded):
+        headers["www-authenticate"] = 'Bearer realm="learndrop"'
     # A fault's text may hold paths of this machine: it is for the log.
     detail = kind.remedy if kind.status == 500 else str(error)
     return problem(kind, detail, instance, request_id=request_id, headers=headers, **extensions)
@@ -162,6 +228,21 @@ def documented(*names: str) -> dict[int | str, dict[str, Any]]:
     return responses
 
 
+def add_documented(responses: dict[str, Any], *names: str) -> None:
+    """Add these problems to responses that are in OpenAPI's own form already."""
+    for status, told in documented(*names).items():
+        known = responses.setdefault(str(status), told)
+        known["content"][MEDIA_TYPE]["examples"] |= told["content"][MEDIA_TYPE]["examples"]
+
+
+def as_table() -> str:
+    """Every refusal as a Markdown table, as docs/refusals.md shows it."""
+    lines = ["| condition | status | problem type | what to do |", "|---|---|---|---|"]
+    for kind in sorted(KINDS.values(), key=lambda kind: (kind.status, kind.name)):
+        lines.append(f"| {kind.title} | {kind.status} | `{TYPES}{kind.name}` | {kind.remedy} |")
+    return "\n".join(lines)
+
+
 PROBLEM_REF = "#/components/schemas/Problem"
 PROBLEM_SCHEMA: dict[str, Any] = {
     "title": "Problem",
@@ -180,6 +261,11 @@ PROBLEM_SCHEMA: dict[str, Any] = {
         "limit": {"description": "The limit that was passed, or the values that are taken."},
         "value": {"description": "What came instead."},
         "retry_after_s": {"type": "number", "description": "Seconds to wait; not rounded."},
+        "role": {"type": "string", "description": "What the API key must be allowed."},
         "reasons": {"type": "array", "items": {"type": "string"}},
     },
 }
+
+
+if __name__ == "__main__":
+    print(as_table())

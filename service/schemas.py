@@ -16,10 +16,13 @@ class Accepted(BaseModel):
     """Every sample of the batch is on disk; its id names it in the stream."""
 
     model_config = ConfigDict(
-        json_schema_extra={"example": {"ids": ["1764046800000-0"], "accepted": 1}}
+        json_schema_extra={"example": {"ids": ["1764046800000-0"], "accepted": 1, "duplicates": []}}
     )
     ids: list[str]
-    accepted: int
+    accepted: int = Field(description="Samples of this batch that are new.")
+    duplicates: list[int] = Field(
+        description="Places of those, from 0, whose own id was taken before: theirs is answered."
+    )
 
 
 class SampleFate(BaseModel):
@@ -157,8 +160,30 @@ class ModelVersions(BaseModel):
     serving: int | None = Field(description="The version that answers.")
 
 
+class AuditEntry(BaseModel):
+    """Something that an admin did, or tried to."""
+
+    model_config = ConfigDict(extra="allow")
+    id: str
+    time: float
+    what: str = Field(description="Method and path, or keys_changed.")
+    key: str | None = Field(None, description="Name of the key; empty where none is needed.")
+    allowed: bool | None = Field(None, description="Whether the key had the role.")
+    query: str | None = None
+    request_id: str | None = None
+
+
+class AuditPage(BaseModel):
+    """What admins did, newest first."""
+
+    entries: list[AuditEntry]
+    next_cursor: str | None = Field(description="For the next page; null at the end.")
+
+
 class Ready(BaseModel):
     """Samples can be taken; predictions too, unless `model` is null."""
 
     status: str
     model: int | None
+    keys: str = Field(description="Whether an API key is asked for.")
+    trouble: str | None = Field(description="Why the keys file in force is not the one on disk.")

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import SecretStr
 
 from deploy.embedded import EmbeddedRedis, free_port
 from learndrop.board import WorkerBoard
 from learndrop.client import AsyncClient, Client
 from learndrop.errors import BadInput, ServerAway, ServerRefused, Unavailable
+from learndrop.keyring import create
 from learndrop.memory_stream import MemoryStream
 from learndrop.messages import Sample
 from learndrop.parcels import MOST_BYTES, parcels
@@ -166,7 +168,7 @@ def test_nobody_at_the_address_is_told_with_the_address() -> None:
     assert waits and all(wait <= 2 for wait in waits)
 
 
-def test_samples_whose_answer_was_lost_are_not_sent_twice_and_questions_are() -> None:
+def test_what_was_not_answered_is_sent_again_and_samples_under_the_same_key() -> None:
     """A server that answers one question and then reads and closes."""
     got: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -178,22 +180,46 @@ def test_samples_whose_answer_was_lost_are_not_sent_twice_and_questions_are() ->
                 except OSError:
                     return
                 with raw:
-                    got.append(raw.recv(65536).split(b" ", 2)[1])
-                    if got[-1] == b"/v1/limits":
+                    got.append(raw.recv(65536))
+                    if b"/v1/limits" in got[-1]:
                         raw.sendall(LIMITS)
 
         thread = threading.Thread(target=close_each, daemon=True)
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         with Client(url, patience_s=1, sleep=time.sleep) as client:
-            with pytest.raises(ServerAway, match="lost"):
-                client.learn(pixels(1), [1])
-            assert got.count(b"/v1/samples") == 1
+            for _ in range(2):
+                with pytest.raises(ServerAway, match="lost"):
+                    client.learn(pixels(1), [1])
             with pytest.raises(ServerAway):
                 client.state()
-            assert got.count(b"/v1/state") > 1
         listener.shutdown(socket.SHUT_RDWR)
     thread.join(10)
+    sent = [raw.lower() for raw in got if b"/v1/samples" in raw]
+    keys = [raw.split(b"idempotency-key: ")[1].split(b"\r\n")[0] for raw in sent]
+    assert len(keys) > len(set(keys)) == 2, "one key for each batch, and each was sent again"
+    asked = [raw for raw in got if b"/v1/state" in raw]
+    assert len(asked) > 1 and b"idempotency-key" not in asked[0].lower()
+
+
+def test_a_key_is_shown_and_never_told(tmp_path: Path) -> None:
+    secret = create(tmp_path / "keys.json", "camera", ["ingest"])
+    app, stream, _ = memory_app(tmp_path)
+    with listening_app(app) as url:
+        for key in (secret, SecretStr(secret)):
+            with Client(url, key=key) as client:
+                assert len(client.learn(pixels(2), [1, 2], ids=["x", "y"])) == 2
+                with pytest.raises(ServerRefused) as refused:
+                    client.state()
+                told = f"{refused.value!r} {refused.value} {refused.value.problem} {client!r}"
+                assert secret not in told + repr(vars(client)) + str(client._http.headers)
+        with Client(url) as client, pytest.raises(ServerRefused, match="401"):
+            client.learn(pixels(1), [1])
+    assert [s.get(b"name") for s in stream.entries.values()] == [b"x", b"y"]
+    gone = Client(url, key=secret, patience_s=0.1)
+    with gone, pytest.raises(ServerAway) as away:
+        gone.state()
+    assert secret not in f"{away.value!r} {away.value.__cause__!r}"
 
 
 def test_a_service_that_is_started_a_moment_later_is_found(tmp_path: Path) -> None:

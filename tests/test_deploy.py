@@ -21,8 +21,18 @@ from learndrop.settings import Settings
 ROOT = Path(__file__).resolve().parent.parent
 RULES = ROOT / "deploy/prometheus/rules.yml"
 
-# Set by the compose file itself: addresses and folders inside the containers.
-FIXED = {"data_dir", "redis_url", "host", "port", "metrics_host", "metrics_port"}
+# Set by the compose file itself: addresses and folders inside the containers, and who may reach
+# them. (A client's key is for clients: no container needs it.)
+FIXED = {
+    "allow_open",
+    "api_key",
+    "data_dir",
+    "redis_url",
+    "host",
+    "port",
+    "metrics_host",
+    "metrics_port",
+}
 
 Json = dict[str, Any]
 

@@ -247,7 +247,7 @@ def test_a_form_without_boundary_or_with_broken_parts(door: Ingress) -> None:
     long_head = b"--x\r\n" + b"A: " + b"b" * 10_000 + b"\r\n\r\n\r\n--x--\r\n"
     is_problem(post(with_boundary, long_head), 400, "bad-body", item="body")
     unnamed = b"--x\r\nContent-Disposition: form-data\r\n\r\na\r\n--x--\r\n"
-    is_problem(post(with_boundary, unnamed), 422, "bad-input", limit=["images", "labels"])
+    is_problem(post(with_boundary, unnamed), 422, "bad-input", limit=["images", "labels", "ids"])
     unknown = b'--x\r\nContent-Disposition: form-data; name="pics"\r\n\r\na\r\n--x--\r\n'
     is_problem(post(with_boundary, unknown), 422, "bad-input", value="pics")
     is_problem(post(f"{with_boundary}{'y' * 300}", GOOD), 400, "bad-body", item="body")
@@ -317,8 +317,9 @@ def test_npz_cut_or_damaged_anywhere(door: Ingress, packed: bool) -> None:
 
 
 def test_npz_with_other_members(door: Ingress) -> None:
-    more = npz(images=pixels(1), labels=[1], extra=[2])
-    is_problem(in_npz(door, more), 422, "bad-input", limit=["images.npy", "labels.npy"], value=3)
+    members = ["images.npy", "labels.npy", "ids.npy"]
+    more = npz(images=pixels(1), labels=[1], ids=[2], extra=[2])
+    is_problem(in_npz(door, more), 422, "bad-input", limit=members, value=4)
     other = npz(x=pixels(1), y=[1])
     is_problem(in_npz(door, other), 422, "bad-input", value="x.npy")
     is_problem(in_npz(door, npz(labels=[1])), 422, "bad-input", item="images")

@@ -142,7 +142,12 @@ def test_limits_are_those_that_hold(tmp_path: Path) -> None:
 
 def test_ready_without_a_model_because_samples_come_first(http: TestClient) -> None:
     assert http.get("/healthz").json() == {"status": "ok"}
-    assert http.get("/readyz").json() == {"status": "ready", "model": None}
+    assert http.get("/readyz").json() == {
+        "status": "ready",
+        "model": None,
+        "keys": "no keys: whoever reaches this address may do anything",
+        "trouble": None,
+    }
 
 
 def test_a_server_that_could_lose_data_is_named_by_readyz(
@@ -264,7 +269,7 @@ def test_a_fault_is_a_problem_that_tells_nothing_of_the_inside(
         async def broken(*args: object) -> None:
             raise KeyError("/secret/path")
 
-        monkeypatch.setattr(door.stream, "publish", broken)
+        monkeypatch.setattr(door.stream, "take", broken)
         body = npz(images=pixels(), labels=[1])
         answer = door.http.post("/v1/samples", content=body, headers=NPZ)
         is_problem(answer, 500, "internal")

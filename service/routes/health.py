@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from prometheus_client.exposition import choose_encoder
 
 from learndrop.errors import StreamAway
-from service.dependencies import InRooms
+from service.dependencies import OPEN, InRooms
 from service.envelope import request_id
 from service.json_answers import as_json
 from service.problems import KINDS, documented, problem
@@ -22,6 +22,7 @@ router = APIRouter(tags=["watch"])
 @router.get(
     "/healthz",
     operation_id="healthz",
+    dependencies=OPEN,
     summary="Does the process work?",
     responses=documented("not-ready"),
 )
@@ -35,6 +36,7 @@ async def healthz(request: Request, wired: InRooms) -> Response:
 @router.get(
     "/readyz",
     operation_id="readyz",
+    dependencies=OPEN,
     summary="Can samples be taken without losing one?",
     response_model=Ready,
     responses=documented("not-ready"),
@@ -50,7 +52,14 @@ async def readyz(request: Request, wired: InRooms) -> Response:
         reasons = [f"the stream is away: {exc}"]
     if reasons:
         return _not_ready(request, reasons)
-    return as_json({"status": "ready", "model": wired.serving.number})
+    return as_json(
+        {
+            "status": "ready",
+            "model": wired.serving.number,
+            "keys": wired.gate.told,
+            "trouble": wired.gate.trouble,
+        }
+    )
 
 
 def _not_ready(request: Request, reasons: list[str]) -> Response:
@@ -67,6 +76,7 @@ def _not_ready(request: Request, reasons: list[str]) -> Response:
 @router.get(
     "/metrics",
     operation_id="metrics",
+    dependencies=OPEN,
     summary="For Prometheus",
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path
 from fastapi.concurrency import run_in_threadpool
 
 from learndrop.errors import NotFound
-from service.dependencies import InRooms
+from service.dependencies import READ, InRooms
 from service.problems import documented
 from service.schemas import ModelVersion, ModelVersions
 
@@ -17,7 +17,9 @@ router = APIRouter(prefix="/v1", tags=["watch"])
 Version = Annotated[int, Path(ge=1, le=10**9)]
 
 
-@router.get("/models", operation_id="models", summary="Model versions, newest first")
+@router.get(
+    "/models", operation_id="models", dependencies=READ, summary="Model versions, newest first"
+)
 async def models(wired: InRooms) -> ModelVersions:
     """What is kept, what the registry points at, and what answers predictions now."""
     kept = await run_in_threadpool(wired.registry.list)
@@ -32,6 +34,7 @@ async def models(wired: InRooms) -> ModelVersions:
 @router.get(
     "/models/{version}",
     operation_id="model",
+    dependencies=READ,
     summary="One model version",
     responses=documented("not-kept", "bad-parameter"),
 )

@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from learndrop.answers import MOST_A_PAGE
 from learndrop.errors import StreamAway
 from service.content import picture_body
-from service.dependencies import InRooms, Rooms
+from service.dependencies import PREDICT, READ, InRooms, Rooms
 from service.json_answers import as_json
 from service.passes import Probabilities, Served
 from service.problems import documented
@@ -29,6 +29,7 @@ Cursor = Annotated[str | None, Query(max_length=80, description="`next_cursor` o
 @router.post(
     "/predictions",
     operation_id="predict",
+    dependencies=PREDICT,
     summary="Ask what is on one picture or many",
     response_model=Predictions,
     responses=documented(
@@ -61,6 +62,7 @@ async def predict(request: Request, wired: InRooms, top: Top = 100) -> Response:
 @router.get(
     "/predictions/{prediction_id}",
     operation_id="prediction",
+    dependencies=PREDICT,
     summary="An answer that was given earlier",
     responses=documented("not-kept", "stream-away"),
 )
@@ -72,6 +74,7 @@ async def kept_prediction(prediction_id: str, wired: InRooms) -> Prediction:
 @router.get(
     "/predictions",
     operation_id="predictions",
+    dependencies=READ,
     summary="Answers that were given, newest first",
     responses=documented("bad-input", "bad-parameter", "stream-away"),
 )

@@ -8,12 +8,13 @@ from typing import Any
 from fastapi import APIRouter
 
 from learndrop.errors import NotFound
+from service.dependencies import OPEN
 from service.problems import KINDS, TYPES, documented
 
 router = APIRouter(prefix="/problems", tags=["watch"])
 
 
-@router.get("", operation_id="problem_types", summary="Every kind of problem")
+@router.get("", operation_id="problem_types", dependencies=OPEN, summary="Every kind of problem")
 async def every_kind() -> list[dict[str, Any]]:
     """The table that errors are made from."""
     return [_told(name) for name in KINDS]
@@ -22,6 +23,7 @@ async def every_kind() -> list[dict[str, Any]]:
 @router.get(
     "/{name}",
     operation_id="problem_type",
+    dependencies=OPEN,
     summary="One kind of problem",
     responses=documented("not-kept"),
 )

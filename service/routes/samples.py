@@ -7,14 +7,14 @@ from dataclasses import asdict
 from fastapi import APIRouter, status
 
 from service.content import labelled_body
-from service.dependencies import InRooms, Samples, ToPublisher
+from service.dependencies import ANY, INGEST, InRooms, Samples, ToPublisher
 from service.problems import documented
 from service.schemas import Accepted, SampleFate
 
 router = APIRouter(prefix="/v1", tags=["learn"])
 PROBLEMS = documented(
     "bad-body", "too-slow", "too-large", "unknown-format", "bad-input", "bad-picture", "too-long",
-    "stream-full", "stream-away", "busy",
+    "bad-parameter", "other-content", "stream-full", "share-full", "stream-away", "busy",
 )  # fmt: skip
 
 
@@ -22,20 +22,31 @@ PROBLEMS = documented(
     "/samples",
     status_code=status.HTTP_202_ACCEPTED,
     operation_id="learn",
+    dependencies=INGEST,
     summary="Send labelled pictures to be learned",
     responses=PROBLEMS,
     openapi_extra=labelled_body(),
 )
 async def accept_samples(samples: Samples, to: ToPublisher, wired: InRooms) -> Accepted:
-    """Answers 202 when every sample of the batch is on disk; nothing was taken otherwise."""
-    ids = await to.publish(samples)
-    wired.metrics.accepted.inc(len(ids))
-    return Accepted(ids=ids, accepted=len(ids))
+    """Answers 202 when every sample of the batch is on disk; nothing was taken otherwise.
+
+    The same `Idempotency-Key` with the same content is answered with the same ids, also while the
+    first request is under way: whichever comes first to the stream is taken, once.
+    """
+    taken = await to.take(*samples)
+    wired.metrics.accepted.inc(taken.fresh)
+    wired.metrics.known.inc(len(taken.ids) - taken.fresh)
+    return Accepted(
+        ids=taken.ids,
+        accepted=len(taken.ids) - len(taken.duplicates),
+        duplicates=taken.duplicates,
+    )
 
 
 @router.get(
     "/samples/{sample_id}",
     operation_id="sample",
+    dependencies=ANY,
     summary="What became of a sample",
     responses=documented("not-kept", "stream-away"),
 )

@@ -10,10 +10,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
-from service.dependencies import InRooms
+from service.dependencies import ANY, READ, InRooms
 from service.intake import CONTENT_TYPES
 from service.json_answers import as_json
 from service.problems import documented
+from service.sample_ids import MOST_CHARS
 from service.schemas import State
 from service.serving import Serving
 
@@ -33,6 +34,7 @@ NOTHING_TOLD: dict[str, Any] = {
 @router.get(
     "/state",
     operation_id="state",
+    dependencies=READ,
     summary="What is in training, what is dropped and why, and the last events",
     response_model=State,
     responses=documented("bad-parameter", "stream-away"),
@@ -66,7 +68,7 @@ def model_of(serving: Serving) -> dict[str, Any]:
     }
 
 
-@router.get("/limits", operation_id="limits", summary="What a request may hold")
+@router.get("/limits", operation_id="limits", dependencies=ANY, summary="What a request may hold")
 async def limits(wired: InRooms) -> dict[str, Any]:
     """Every limit that a client can meet, and what a picture becomes."""
     known = wired.settings
@@ -78,7 +80,12 @@ async def limits(wired: InRooms) -> dict[str, Any]:
         "max_image_bytes": known.max_image_bytes,
         "max_image_pixels": known.max_image_pixels,
         "max_label_chars": known.max_label_chars,
+        "max_id_chars": MOST_CHARS,
         "max_pending": known.max_pending,
+        "key_share": known.key_share,
+        "idempotency_ttl_s": known.idempotency_ttl_s,
+        "idempotency_kept": known.idempotency_kept,
+        "sample_ids_kept": known.sample_ids_kept,
         "max_pending_bytes": known.max_pending_bytes,
         "max_predictions_waiting": known.max_predictions_waiting,
         "fates_kept": known.fates_kept,

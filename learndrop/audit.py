@@ -1,0 +1,65 @@
+"""Who did what as an admin: the newest of it, in a stream of Redis, and each in the log."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+import structlog
+
+from learndrop.connections import connect_async, translated
+from learndrop.errors import BadInput
+from learndrop.keys import Keys
+from learndrop.settings import Settings
+
+MOST_A_PAGE = 500
+
+_ID = re.compile(r"\d{1,20}-\d{1,20}")
+log = structlog.get_logger()
+
+
+class AuditTrail:
+    """The newest `audit_kept` admin actions; the oldest go first."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._redis: Any = connect_async(settings)
+        self._key = Keys(settings.name).audit
+        self._kept = settings.audit_kept
+
+    async def add(self, what: str, **told: Any) -> None:
+        """Write one action down, at this time if none is told; the log has it in any case.
+
+        Raises:
+            StreamAway: if Redis does not answer.
+        """
+        log.info("audit", what=what, **told)
+        entry = orjson.dumps({"time": time.time(), "what": what} | told)
+        with translated():
+            await self._redis.xadd(self._key, {"entry": entry}, maxlen=self._kept, approximate=True)
+
+    async def page(self, cursor: str | None, limit: int) -> tuple[list[dict[str, Any]], str | None]:
+        """Up to `limit` actions older than `cursor`, newest first, and the next cursor or None.
+
+        Raises:
+            BadInput: if the cursor is none of ours.
+            StreamAway: if Redis does not answer.
+        """
+        if cursor is not None and not _ID.fullmatch(cursor):
+            raise BadInput("the cursor is none that a page gave", item="cursor", value=cursor[:80])
+        newest = f"({cursor}" if cursor else "+"
+        with translated():
+            found = await self._redis.xrevrange(self._key, newest, "-", count=limit + 1)
+        entries = [_read(entry) for entry in found[:limit]]
+        return entries, entries[-1]["id"] if len(found) > limit else None
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._redis.aclose()
+
+
+def _read(entry: tuple[bytes, Mapping[bytes, bytes]]) -> dict[str, Any]:
+    told: dict[str, Any] = orjson.loads(entry[1][b"entry"])
+    return {"id": entry[0].decode(), **told}

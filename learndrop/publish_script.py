@@ -1,0 +1,111 @@
+"""How a batch gets onto the stream: one script, so that it is there whole, once, or not at all."""
+
+from __future__ import annotations
+
+PUBLISH = """
+-- KEYS stream, counters, batches, order of batches, names, order of names.
+-- ARGV most entries, most bytes, share, entries the share is of, who, batch, content, seconds and
+-- number that batches are kept, number that names are kept, samples, bytes, number of names (as
+-- many as samples, or none), then each name and its bytes; the number of names and values that all
+-- samples have alike, and these; the number of the other fields, their names, and for each sample
+-- their values.
+-- Returns what was found and: taken, ids, duplicates | again, told | other | full, ... | share, ...
+local most, most_bytes, share, room = unpack(ARGV, 1, 4)
+local who, batch, content = ARGV[5], ARGV[6], ARGV[7]
+local ttl_s, batches_kept, names_kept = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
+local samples, bytes, named = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
+local now = tonumber(redis.call('TIME')[1])
+
+local function remembered(key)
+  local told = redis.call('HGET', KEYS[3], key)
+  if told then return string.match(told, '^(%d+) (%S+) (.*)$') end
+end
+
+if batch ~= '' then
+  local at, before, told = remembered(batch)
+  if at and now - tonumber(at) < ttl_s then
+    if before ~= content then return {'other'} end
+    return {'again', told}
+  end
+end
+
+-- Which are known: under which id, or from which place of this batch.
+local known, duplicates, first, fresh = {}, {}, {}, samples
+for n = 1, named do
+  local name = ARGV[12 + 2 * n]
+  if name ~= '' then
+    known[n] = first[name] or redis.call('HGET', KEYS[5], name) or nil
+    first[name] = known[n] or n
+  end
+  if known[n] then
+    duplicates[#duplicates + 1] = n - 1
+    fresh, bytes = fresh - 1, bytes - tonumber(ARGV[13 + 2 * n])
+  end
+end
+
+local waiting = redis.call('XLEN', KEYS[1])
+local held, rate, mine = unpack(redis.call('HMGET', KEYS[2], 'bytes', 'rate', 'waiting:' .. who))
+held, mine, rate = tonumber(held or '0'), tonumber(mine or '0'), rate or ''
+if fresh > 0 then
+  if waiting + fresh > tonumber(most) or held + bytes > tonumber(most_bytes) then
+    return {'full', waiting, held, rate}
+  end
+  -- At most a multiple of the room that is left: equal for all who send, and never all of it.
+  local allowed = share ~= '' and math.floor(tonumber(share) * (tonumber(room) - waiting - fresh))
+  if allowed and mine + fresh > allowed then
+    return {'share', waiting, mine, rate, math.max(allowed, 0), fresh}
+  end
+  redis.call('HINCRBY', KEYS[2], 'accepted', fresh)
+  redis.call('HINCRBY', KEYS[2], 'bytes', bytes)
+  if who ~= '' then redis.call('HINCRBY', KEYS[2], 'waiting:' .. who, fresh) end
+end
+
+local at = 14 + 2 * named
+local alike = tonumber(ARGV[at])
+local own = tonumber(ARGV[at + 1 + alike])
+local command, ids = {'XADD', KEYS[1], '*', unpack(ARGV, at + 1, at + alike)}, {}
+local filled = #command
+at = at + 1 + alike
+for field = 1, own do command[filled + 2 * field - 1] = ARGV[at + field] end
+for n = 1, samples do
+  at = at + own
+  local id = known[n]
+  if type(id) == 'number' then id = ids[id] end
+  if not id then
+    for field = 1, own do command[filled + 2 * field] = ARGV[at + field] end
+    id = redis.call(unpack(command))
+    local name = named > 0 and ARGV[12 + 2 * n] or ''
+    if name ~= '' then
+      redis.call('HSET', KEYS[5], name, id)
+      redis.call('LPUSH', KEYS[6], name)
+    end
+  end
+  ids[n] = id
+end
+for _ = 1, named > 0 and redis.call('LLEN', KEYS[6]) - names_kept or 0 do
+  redis.call('HDEL', KEYS[5], redis.call('RPOP', KEYS[6]))
+end
+
+if batch ~= '' then
+  -- Ids of one millisecond are one run.
+  local ms, seq = string.match(ids[1], '^(%d+)-(%d+)$')
+  local told = ids[1] .. '+' .. samples
+  if #duplicates > 0 or ids[samples] ~= ms .. '-' .. (tonumber(seq) + samples - 1) then
+    local each = {}
+    for n = 1, samples do each[n] = ids[n] .. (known[n] and '*' or '') end
+    told = table.concat(each, ' ')
+  end
+  redis.call('HSET', KEYS[3], batch, now .. ' ' .. content .. ' ' .. told)
+  redis.call('LPUSH', KEYS[4], now .. ' ' .. batch)
+  for n = 1, 64 do
+    local oldest = redis.call('LINDEX', KEYS[4], -1)
+    local since, key = string.match(oldest, '^(%d+) (.*)$')
+    local over = redis.call('LLEN', KEYS[4]) > batches_kept
+    if not over and now - tonumber(since) < ttl_s then break end
+    redis.call('RPOP', KEYS[4])
+    -- Its key may have come again after its time.
+    if remembered(key) == since then redis.call('HDEL', KEYS[3], key) end
+  end
+end
+return {'taken', ids, duplicates}
+"""

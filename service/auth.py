@@ -1,0 +1,194 @@
+"""Who asks, and whether they may: the keys file, read again whenever it changes.
+
+Without a keys file nobody is asked, and the service binds to loopback only.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import structlog
+from starlette.datastructures import Headers
+
+from learndrop.errors import BadSettings, DamagedFile, ForeignPage, KeyNeeded
+from learndrop.keyring import ROLES, Keyring, read_keys
+from learndrop.settings import Settings, is_loopback
+
+MOST_NEWS = 100
+LOOK_EVERY_S = 1.0
+"""A changed keys file is in force after this time at the latest."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sent a request. `name` is empty where no keys are needed; `rate` overrides `key_rate`."""
+
+    name: str
+    roles: frozenset[str]
+    rate: str = ""
+
+    def may(self, role: str) -> bool:
+        """Whether the caller may do what `role` may; an empty role is anybody's with a key."""
+        return not role or role in self.roles or "admin" in self.roles
+
+
+ANYBODY = Caller("", frozenset(ROLES))
+
+
+class Gate:
+    """Knows the keys; asked once by every route that is not open.
+
+    Attributes:
+        trouble: why the keys in force are not those of the file; None if they are.
+        news: changes of keys that the audit trail has not been told yet, each with its time.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Read the keys file.
+
+        Raises:
+            BadSettings: if the file is damaged; or if there is none, and others than this machine
+                could reach the service, and `allow_open` does not say that they may.
+        """
+        self._path = settings.keys_path
+        self._loopback = settings.loopback
+        self._stamp: object = None
+        self._looked_s = 0.0
+        self._ring: Keyring | None = None
+        self.news: deque[tuple[float, dict[str, list[str]]]] = deque(maxlen=MOST_NEWS)
+        self._started = False
+        self.trouble: str | None = None
+        self._read()
+        self._started = True
+        if self.trouble:
+            raise BadSettings(f"LEARNDROP_KEYS_FILE: {self.trouble}")
+        if self._ring is None and not settings.loopback and not settings.allow_open:
+            raise BadSettings(
+                f"LEARNDROP_HOST {settings.host!r} lets others reach the service, and there are no"
+                f" keys in {self._path}: make one (learndrop keys create), bind to 127.0.0.1, or"
+                " say with LEARNDROP_ALLOW_OPEN=true that anyone may do anything"
+            )
+
+    @property
+    def needs_keys(self) -> bool:
+        """Whether a key is asked for."""
+        return self._ring is not None
+
+    @property
+    def told(self) -> str:
+        """One line about it, for the log and for /readyz."""
+        if self._ring is None:
+            return "no keys: whoever reaches this address may do anything"
+        return f"keys are required ({len(self._ring.keys)} known)"
+
+    def identify(self, headers: Headers, role: str) -> Caller:
+        """Who asks; `role` is what is needed, empty if any key will do: for the error's text.
+
+        Raises:
+            KeyNeeded: if there is no key, or none that is known.
+            ForeignPage: if no key is needed, and a web page of elsewhere asks.
+        """
+        self._look()
+        if self._ring is None:
+            refuse_foreign_page(headers, role, loopback=self._loopback)
+            return ANYBODY
+        needed = f"the role {role!r} is needed" if role else "one of any role is needed"
+        secret = given(headers)
+        if not secret:
+            raise KeyNeeded(f"no key was given; {needed}", role=role or "any")
+        key = self._ring.find(secret, time.time())
+        if key is None:
+            raise KeyNeeded(f"this key is not known (any more); {needed}", role=role or "any")
+        return Caller(key.name, key.roles, key.rate)
+
+    def _look(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._looked_s >= LOOK_EVERY_S:
+            self._looked_s = now_s
+            self._read()
+
+    def _read(self) -> None:
+        stamp = _stamp(self._path)
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        before = self._ring
+        try:
+            self._ring, self.trouble = read_keys(self._path), None
+        except FileNotFoundError:
+            # Whoever takes the file away must not open the service by it: the keys stay in force.
+            self.trouble = f"the keys file {self._path} is gone" if before else None
+        except DamagedFile as exc:
+            # Whoever wrote it meant to lock the service: nobody gets in until it is mended.
+            self._ring, self.trouble = before or Keyring(), str(exc)
+        if self.trouble:
+            log.error("keys_not_read", error=self.trouble)
+        elif self._started and self._ring is not None:
+            change = changes(before or Keyring(), self._ring)
+            self.news.append((time.time(), change))
+            log.info("keys_changed", **change)
+
+
+def given(headers: Headers) -> str:
+    """The key in the headers `Authorization: Bearer` or `X-API-Key`; empty if there is none.
+
+    >>> given(Headers({"authorization": "bearer ld_x"})), given(Headers({"x-api-key": "ld_y"}))
+    ('ld_x', 'ld_y')
+    >>> given(Headers({"authorization": "Basic YTpi"}))
+    ''
+    """
+    scheme, _, secret = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return secret.strip()
+    return headers.get("x-api-key", "").strip()
+
+
+def refuse_foreign_page(headers: Headers, role: str, *, loopback: bool) -> None:
+    """A page on the Web may make its reader's browser post here; it cannot hide whose page it is.
+
+    On loopback (where a page's own name may be made to lead here) only pages of this machine may
+    ask, else those of the address that is asked.
+
+    Raises:
+        ForeignPage: if the request comes from any other page.
+
+    >>> refuse_foreign_page(Headers({"host": "127.0.0.1:8000"}), "ingest", loopback=True)
+    >>> ours = Headers({"host": "a:8000", "origin": "http://a:8000"})
+    >>> refuse_foreign_page(ours, "ingest", loopback=False)
+    """
+    origin = headers.get("origin")
+    if origin is None:
+        return
+    try:
+        page = urlsplit(origin)
+        name, address = page.hostname or "", page.netloc
+    except ValueError:  # what no browser sends
+        name = address = ""
+    if not is_loopback(name) and (loopback or address != headers.get("host")):
+        told = f"a web page of {origin[:80]!r} asks, and no key is needed here"
+        raise ForeignPage(told, role=role or "any")
+
+
+def changes(before: Keyring, after: Keyring) -> dict[str, list[str]]:
+    """Names of keys that are new, gone, or have other secrets, roles or rates."""
+    old, new = ({key.name: key for key in ring.keys} for ring in (before, after))
+    return {
+        "created": sorted(new.keys() - old.keys()),
+        "revoked": sorted(old.keys() - new.keys()),
+        "changed": sorted(name for name in old.keys() & new.keys() if old[name] != new[name]),
+    }
+
+
+def _stamp(path: Path) -> object:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ()
+    return found.st_mtime_ns, found.st_size, found.st_ino
