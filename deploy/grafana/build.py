@@ -212,6 +212,23 @@ def flow() -> list[Json]:
                 "gap": RED,
             },
         ),
+        series(
+            "Refusals",
+            "Requests a second that were answered with a problem, by its kind "
+            "(learndrop_refusals_total): wrong keys, rates, shares, a full stream, bad bodies. "
+            "And samples that came again and were known (learndrop_samples_known_total).",
+            "cps",
+            [
+                target(
+                    f"sum by (reason) (rate(learndrop_refusals_total{RATE}))"
+                    ' or label_replace(vector(0), "reason", "none", "", "")',
+                    "{{reason}}",
+                ),
+                target(f"sum(rate(learndrop_samples_known_total{RATE}))", "known samples"),
+            ],
+            size=(24, 6),
+            colours={"known samples": GREY},
+        ),
     ]
 
 
