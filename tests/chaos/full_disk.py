@@ -66,7 +66,7 @@ def supervised(server: EmbeddedRedis) -> Iterator[None]:
 
     def watch() -> None:
         while not stop.wait(0.5):
-            if server.exit_code is not None:
+            if not server.running:  # also after a start that failed
                 with suppress(DidNotStart):
                     server.start()
 

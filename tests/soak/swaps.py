@@ -50,19 +50,19 @@ class Publisher(threading.Thread):
         super().__init__()
         self._registry, self._every_s = registry, every_s
         self._first = registry.load(None)
-        self._stop = threading.Event()
+        self._ended = threading.Event()
         self.published: dict[int, float] = {}
 
     def run(self) -> None:
         count = 0
-        while not self._stop.wait(self._every_s):
+        while not self._ended.wait(self._every_s):
             count += 1
             number = self._registry.publish(changed(self._first, count), self._first.about)
             self.published[number] = time.monotonic()
 
     def stop(self) -> None:
         """End after the one in hand."""
-        self._stop.set()
+        self._ended.set()
         self.join()
 
 
