@@ -172,6 +172,7 @@ def _tensors(learner: Learner) -> dict[str, Tensor]:
         "averages": learner.trainer.averages.tensors(),
         "settling": learner.settling.tensors(),
         "rehearsal": learner.rehearsal.tensors(),
+        "belief": learner.belief.tensors(),
         "other": {
             "long_run": torch.from_numpy(learner.labels.long_run),
             "torch_rng": torch.get_rng_state(),
@@ -200,6 +201,7 @@ def _values(learner: Learner) -> dict[str, Any]:
         "rehearsal": learner.rehearsal.to_json(),
         "ledger": learner.ledger.to_json(),
         "precision": learner.precision.to_json(),
+        "belief": learner.belief.to_json(),
     }
 
 
@@ -218,10 +220,13 @@ def _restore(
     learner.settings, learner.spec = settings, NetworkSpec.from_settings(settings)
     learner.chain.load_state_dict(parts["weights"])
     learner.trainer.load_momentum(parts.get("momentum", {}), values["cut"])
-    learner.trainer.averages.load(parts.get("averages", {}), values["averages"])
+    if "averages" in values:  # younger than the format, as all that is asked for so
+        learner.trainer.averages.load(parts.get("averages", {}), values["averages"])
     learner.labels.load(values["recent_labels"], parts["other"]["long_run"].numpy())
-    learner.life = Life(**values["life"])
-    learner.recovery = Recovery(**values["recovery"]) if values["recovery"] else None
+    learner.life = Life(**_fields(Life, values["life"]))
+    learner.recovery = (
+        Recovery(**_fields(Recovery, values["recovery"])) if values["recovery"] else None
+    )
     learner.returned = set(values["returned"])
     learner.recent_events = deque(
         (Event.from_json(e) for e in values["events"]), maxlen=settings.events_kept
@@ -231,6 +236,8 @@ def _restore(
     learner.rehearsal.load(parts["rehearsal"], values["rehearsal"])
     learner.ledger.load_json(values["ledger"])
     learner.settling.load(parts.get("settling", {}), values["settling"], learner.trainer.trained)
+    if "belief" in values:
+        learner.belief.load(parts["belief"], values["belief"])
     torch.set_rng_state(parts["other"]["torch_rng"])
     return learner
 
@@ -266,6 +273,11 @@ def _unsealed(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or not isinstance(state.get("format"), int):
         raise DamagedFile(f"{path}: holds no state")
     return state
+
+
+def _fields(kind: type[Life] | type[Recovery], values: dict[str, Any]) -> dict[str, Any]:
+    """Those that this learndrop knows; a newer one of the same format may have written more."""
+    return {name: value for name, value in values.items() if name in kind.__dataclass_fields__}
 
 
 def _plain(value: Any) -> Any:

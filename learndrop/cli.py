@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from learndrop import errors, keys_command
+from learndrop import errors, keys_command, past_command
 from learndrop.bench.options import bench
 
 if TYPE_CHECKING:
@@ -165,6 +165,8 @@ def predict(
 
 
 app.command()(bench)
+app.command()(past_command.replay)
+app.command()(past_command.export)
 
 
 @app.command()

@@ -7,7 +7,18 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 EventType = Literal[
-    "start", "drop", "freeze", "return", "drift", "reset", "publish", "grow", "rollback", "skip"
+    "start",
+    "drop",
+    "freeze",
+    "return",
+    "drift",
+    "reset",
+    "publish",
+    "grow",
+    "rollback",
+    "skip",
+    "quarantine",
+    "release",
 ]
 
 
@@ -18,7 +29,8 @@ class Event:
     Attributes:
         type: `drop` units left training; `freeze` on probation; `return` units came back;
             `drift` the stream changed; `reset` what was done about it; `publish` a new version;
-            `grow` a new label; `rollback` weights taken back; `skip` a step not taken.
+            `grow` a new label; `rollback` weights taken back; `skip` a step not taken;
+            `quarantine` a key is not believed; `release` it is again.
         time: unix time, seconds.
         samples: samples learned when it happened.
         cause: one sentence with the figures that led to it.
@@ -39,5 +51,5 @@ class Event:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Event:
-        """Read what `to_json` wrote."""
-        return cls(**data)
+        """Read what `to_json` wrote; what a newer learndrop added is passed over."""
+        return cls(**{name: data[name] for name in cls.__dataclass_fields__ if name in data})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from learndrop import networks
+from learndrop.belief import Belief
 from learndrop.chain import Chain
 from learndrop.errors import NotLearnedYet
 from learndrop.events import Event, EventType
@@ -29,12 +30,16 @@ from learndrop.precision import Choice
 from learndrop.progress import Progress
 from learndrop.rates import rate_at
 from learndrop.rehearsal import Rehearsal
+from learndrop.returning import put_back
+from learndrop.sender import Ruling
 from learndrop.settings import Settings
 from learndrop.settling import Settling
 from learndrop.spec import NetworkSpec
 from learndrop.trainer import Trainer
 from learndrop.versions import pack
 from learndrop.watch import Alarm, Verdict, Watch
+
+LEAST_KNOWN = 32  # samples of a label before wrong answers to it say something of its sender
 
 
 class Learner:
@@ -72,6 +77,7 @@ class Learner:
         self.settling = Settling(chain, self.ledger, settings)
         self.rehearsal = Rehearsal(settings, self.trainer, self.ledger)
         self.replay, self.features = self.rehearsal.replay, self.rehearsal.features
+        self.belief = Belief(settings, self.trainer, self.ledger, self.replay, self.floats)
         self.life = Life()
         self.recovery: Recovery | None = None
         self.returned: set[int] = set()
@@ -103,20 +109,36 @@ class Learner:
             x = self.floats(images)
             _, logits, outputs = self.trainer.test(x, watch=True)
             answers = logits.argmax(1).cpu().numpy()
-            right = (answers == targets).tolist()
-            self.watch.look([x, *outputs[:-1]])  # the logits grow with the labels
+            right = answers == targets
+        known = self.labels.long_run[targets] >= LEAST_KNOWN
+        keys = [s.key for s in samples]
+        believed, chosen, rulings = self.belief.take(keys, images, targets, ids, right, known)
         self.ledger.test(len(samples))
-        self.progress.add(right)
-        self.replay.add(images, targets, ids)
-        self._answer(self.watch.update(right, answers, targets))
+        self.progress.add(right.tolist(), believed.tolist())
+        for ruling in rulings:
+            self._rule(ruling)
+        if believed.any():
+            rows = slice(None) if believed.all() else torch.from_numpy(believed)
+            with self.life.timed("test", self._clock):  # the logits grow with the labels
+                self.watch.look([t[rows] for t in (x, *outputs[:-1])])
+            told = right[believed].tolist(), answers[believed], targets[believed]
+            self._answer(self.watch.update(*told))
 
         maps = x if self.trainer.cut == 0 else outputs[self.trainer.cut - 1]
         self.features.put(ids, maps)
-        loss = self._train(maps, targets) if train else float("nan")
+        train = train and bool(chosen.any())
+        loss = float("nan")
+        if train:
+            some = maps if chosen.all() else maps[torch.from_numpy(chosen)]
+            loss = self._train(some, targets[chosen])
+            surplus = int((~chosen).sum())  # that full fine-tuning would have trained on
+            self.ledger.train(self.trainer.cut, 0, arriving=surplus)
         if train and self.life.steps % self.settings.window == 0:
             self._end_window()
         spent = {part: s - before[part] for part, s in self.life.seconds.items()}
-        return Report(len(samples), sum(right), loss, list(self._new_events), self._publish, spent)
+        return Report(
+            len(samples), int(right.sum()), loss, list(self._new_events), self._publish, spent
+        )
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities [N, classes] for images [N, size, size, 3], by the full network.
@@ -203,7 +225,11 @@ class Learner:
     # -- drift ------------------------------------------------------------------------------
 
     def _answer(self, noticed: Alarm | Verdict | None) -> None:
-        if isinstance(noticed, Alarm):
+        if isinstance(noticed, Alarm) and (lone := self.belief.trust.alone_in_alarm()):
+            self.watch.withdraw()
+            for ruling in self.belief.heed([lone]):
+                self._rule(ruling)
+        elif isinstance(noticed, Alarm):
             self.life.drifts += 1
             self.replay.new_world(since=self.progress.samples - noticed.samples)
             before, after = noticed.before, noticed.after
@@ -240,6 +266,7 @@ class Learner:
         self.returned |= set(range(back_to, depth))
         self.life.world_start = self.progress.samples
         self.settling.start_over(back_to)
+        self.belief.new_world()
         if statistics:
             with self.life.timed("build", self._clock):
                 self.rehearsal.adapt_statistics(self.floats)
@@ -257,6 +284,23 @@ class Learner:
         more_to_return = self.settings.drop and trial.kept > 0 and self.trainer.cut > 0
         if more_to_return and not trial.helped(now):
             self.bring_back(0, trial.failed(now), statistics=True)
+
+    # -- whom and what to believe -----------------------------------------------------------
+
+    def _rule(self, ruling: Ruling) -> None:
+        """A key is no longer believed, or is again."""
+        self._tell("release" if ruling.believed else "quarantine", ruling.cause, key=ruling.key)
+
+    def take_back(self, parts: Mapping[str, bytes] | None, cause: str, **detail: Any) -> Event:
+        """Go on from the weights of an earlier version, or from fresh ones.
+
+        Raises:
+            KeyError, RuntimeError: if the parts are not those of this network.
+        """
+        put_back(self, parts)
+        self._new_events = []
+        self._tell("rollback", cause, **detail)
+        return self._new_events[0]
 
     # -- labels, tensors, events ------------------------------------------------------------
 

@@ -46,6 +46,8 @@ class ActivationMonitor:
         """Take the network's input and each unit's output for one batch: [N, C, ...] each."""
         look = 2 * LOOK if self.on_trial else LOOK
         sums = [_channel_means(o[:look]) for o in outputs]
+        if not all(np.isfinite(s).all() for s in sums):
+            return  # weights that explode tell nothing of the world
         if self._batches == 0:
             self._sums = sums
         else:

@@ -53,6 +53,7 @@ def overview(learner: Learner) -> dict[str, Any]:
             "misses": store.misses,
             "evicted": store.evicted,
         },
+        **learner.belief.rows(),
         "classes": list(learner.classes),
         "network": learner.spec.to_json(),
         "precision": learner.precision.to_json(),

@@ -23,11 +23,13 @@ class Progress:
         self.loss = math.nan
         self._newest: deque[bool] = deque(maxlen=max(window, held))
 
-    def add(self, right: Sequence[bool]) -> None:
-        """Take the verdicts on one batch, in order."""
+    def add(self, right: Sequence[bool], telling: Sequence[bool] | None = None) -> None:
+        """Take the verdicts on one batch, in order; those that are not `telling` (their labels are
+        not believed) count for the whole life, yet not for the window."""
         self.samples += len(right)
         self.right += sum(right)
-        self._newest.extend(right)
+        told = telling if telling is not None else [True] * len(right)
+        self._newest.extend(r for r, t in zip(right, told, strict=True) if t)
 
     @property
     def accuracy(self) -> float | None:

@@ -135,6 +135,10 @@ class Registry:
         """Whether a roll-back holds the readers where they are."""
         return self._shelf.pointer()[1]
 
+    def numbers(self) -> tuple[int, ...]:
+        """All versions that have a manifest, whole or not, newest first."""
+        return self._shelf.numbers()
+
     def pins(self) -> set[int]:
         """Versions that are kept for good.
 

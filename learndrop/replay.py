@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+UNKNOWN, DISOWNED = -1, -2  # senders
+
 
 class ReplayBuffer:
     """At most `capacity` images of one shape.
@@ -44,6 +46,7 @@ class ReplayBuffer:
         self.targets = np.zeros(self.capacity, np.int64)
         self.ids = np.full(self.capacity, -1, np.int64)
         self.worlds = np.zeros(self.capacity, np.int64)
+        self.senders = np.full(self.capacity, UNKNOWN, np.int64)
         self._rng = np.random.default_rng(seed)
 
     @property
@@ -52,11 +55,17 @@ class ReplayBuffer:
         return int(self.images[: self.size].nbytes)
 
     def add(
-        self, images: NDArray[np.uint8], targets: NDArray[np.int64], ids: NDArray[np.int64]
+        self,
+        images: NDArray[np.uint8],
+        targets: NDArray[np.int64],
+        ids: NDArray[np.int64],
+        senders: NDArray[np.int64] | None = None,
     ) -> None:
-        """Take images [N, H, W, 3] with their class indices and sample ids."""
-        for image, target, sample_id in zip(images, targets, ids, strict=True):
+        """Take images [N, H, W, 3] with their class indices, sample ids and senders' numbers."""
+        known = np.full(len(ids), UNKNOWN) if senders is None else senders
+        for image, target, sample_id, sender in zip(images, targets, ids, known, strict=True):
             place = self._free_place(int(target))
+            self.senders[place] = sender
             self.images[place] = image
             self.targets[place], self.ids[place] = target, sample_id
             self.worlds[place] = self.world
@@ -71,6 +80,7 @@ class ReplayBuffer:
         if self.size == 0 or n == 0:
             return np.zeros(0, np.int64)
         weights = np.where(self.worlds[: self.size] == self.world, 1.0, self.old_world_weight)
+        weights *= self.senders[: self.size] != DISOWNED
         if among is not None:
             weights = weights * among
         likely = int(np.count_nonzero(weights))
@@ -89,6 +99,11 @@ class ReplayBuffer:
         """Places of the newest samples of the present world, newest first."""
         places = np.flatnonzero(self.worlds[: self.size] == self.world)
         return places[np.argsort(-self.ids[places], kind="stable")][:most]
+
+    def disown(self, sender: int, newest: int) -> None:
+        """Draw the newest samples of a sender no more: it is no longer believed."""
+        mine = np.flatnonzero(self.senders[: self.size] == sender)
+        self.senders[mine[np.argsort(-self.ids[mine], kind="stable")][:newest]] = DISOWNED
 
     def by_class(self) -> dict[int, int]:
         """Samples held for each class index."""
@@ -118,6 +133,7 @@ class ReplayBuffer:
             "targets": self.targets[:n],
             "ids": self.ids[:n],
             "worlds": self.worlds[:n],
+            "senders": self.senders[:n],
         }
 
     def to_json(self) -> dict[str, Any]:
@@ -134,5 +150,7 @@ class ReplayBuffer:
         self.targets[: self.size] = arrays["targets"][keep]
         self.ids[: self.size] = arrays["ids"][keep]
         self.worlds[: self.size] = arrays["worlds"][keep]
+        senders = arrays.get("senders", np.full(len(arrays["ids"]), UNKNOWN))
+        self.senders[: self.size] = senders[keep]
         self.world = int(data["world"])
         self._rng.bit_generator.state = json.loads(data["rng"])

@@ -25,7 +25,11 @@ class Settings(BaseSettings):
     """One frozen object that wires a process; nothing below `__main__` reads the environment."""
 
     model_config = SettingsConfigDict(
-        env_prefix="LEARNDROP_", frozen=True, extra="forbid", use_attribute_docstrings=True
+        env_prefix="LEARNDROP_",
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
     )
 
     # -- where things are ------------------------------------------------------------------
@@ -139,6 +143,9 @@ class Settings(BaseSettings):
     versions_kept: int = Field(8, ge=2, le=1000)
     """Model versions kept on disk."""
 
+    archive_bytes: int = Field(0, ge=0)
+    """Bytes of learned samples kept for `learndrop replay`; the oldest go first, 0 keeps none."""
+
     # -- network ---------------------------------------------------------------------------
     network: str = "small-resnet10"
     """`small-resnet10`, `small-resnet18` (ours, for small images), a torchvision classifier, or
@@ -212,6 +219,18 @@ class Settings(BaseSettings):
     accuracy_window: int = Field(512, ge=16)
     """Samples over which the present prequential accuracy is taken."""
 
+    # -- whom to believe -------------------------------------------------------------------
+    max_key_share: float = Field(0.9, gt=0, le=1)
+    """Most of a batch that is trained on for one API key while several send; 1 is no bound."""
+    quarantine_share: float = Field(0.1, ge=0, le=1)
+    """Of keys whose labels are not believed, so much of what others send is trained on."""
+    reserve_samples: int = Field(256, ge=0, le=100_000)
+    """Older samples on which a version is measured before it is published; 0 measures none."""
+    rollback_fall: float = Field(0.1, gt=0, le=1)
+    """A fall of the accuracy on the reserve by more than this brings the last good version back."""
+    rollback_cooldown: int = Field(2048, ge=0)
+    """Samples after a return to an earlier version in which there is no second one."""
+
     # -- logs ------------------------------------------------------------------------------
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe line that is logged."""
@@ -232,6 +251,11 @@ class Settings(BaseSettings):
     def checkpoints_dir(self) -> Path:
         """Folder of the worker's checkpoints."""
         return self.data_dir / "checkpoints"
+
+    @property
+    def archive_dir(self) -> Path:
+        """Folder of learned samples that can be played again."""
+        return self.data_dir / "archive"
 
     @property
     def models_dir(self) -> Path:

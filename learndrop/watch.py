@@ -110,6 +110,11 @@ class Watch:
                 return self._raise_alarm()
         return None
 
+    def withdraw(self) -> None:
+        """Take the last alarm back: it was none."""
+        self.monitor.on_trial = False
+        self._answers, self._targets = [], []
+
     def _raise_alarm(self) -> Alarm:
         alarm = Alarm(self.detector.before, self.detector.after, self.detector.width)
         self._error_before = alarm.before

@@ -10,9 +10,11 @@ import torch
 from prometheus_client import CollectorRegistry
 
 from learndrop import checkpoint, logs
+from learndrop.archive import Archive
 from learndrop.board import WorkerBoard
 from learndrop.consumer import RedisConsumer
 from learndrop.errors import BadSettings, LearndropError
+from learndrop.keeping import Keeper
 from learndrop.learner import Learner
 from learndrop.registry import Registry
 from learndrop.settings import Settings, load_settings
@@ -72,7 +74,19 @@ def work(settings: Settings, stop: Stop) -> None:
             checkpoint.save(learner, settings.checkpoints_dir, position, settings.checkpoints_kept)
 
         registry = Registry(settings.models_dir, keep=settings.versions_kept)
-        parts = Parts(settings, stream, learner, registry, board, metrics, save)
+        keeper = Keeper(learner, registry)
+        parts = Parts(
+            settings,
+            stream,
+            learner,
+            registry,
+            board,
+            metrics,
+            save,
+            Archive(settings.archive_dir, settings.archive_bytes),
+            keeper.before_publish,
+            keeper.before_checkpoint,
+        )
         try:
             run(parts, position, stopping=stop)
         finally:

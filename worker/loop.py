@@ -47,6 +47,7 @@ def run(
     """
     parts.stream.open(position)
     loop = Loop(parts, position, stopping, clock)
+    loop.went_back(parts.before_checkpoint())  # of a rotten checkpoint
     loop.publish_first_version()
     tries = 0
     while not stopping():
@@ -91,8 +92,10 @@ class Loop:
         if samples:
             gone = stream.hold(ids)
             samples = [s for i, s in zip(ids, samples, strict=True) if i not in gone]
+            ids = [i for i in ids if i not in gone]
         if samples:
             self.learn(samples)
+            self.parts.archive.add(ids, samples, self.saved)
         stream.release()  # from here on `stream.position` has this batch
 
         if self.versions.due(self.clock()):
@@ -124,6 +127,9 @@ class Loop:
         """Put out a version; a disk that is full is tried again and stops nothing."""
         try:
             with self.parts.metrics.timed("publish"):
+                if self.went_back(self.parts.before_publish()):
+                    self.versions.done(self.clock())  # readers have the version it went back to
+                    return
                 parts, about = self.parts.learner.export()
                 position = self.parts.stream.position
                 version = self.parts.registry.publish(parts, {**about, "position": position})
@@ -137,6 +143,15 @@ class Loop:
         self.events.append(self.parts.learner.published(version))
         self.parts.metrics.published(version)
         log.info("published", version=version)
+
+    def went_back(self, event: Event | None) -> bool:
+        """Tell of a return to earlier weights; whether they are those of a published version."""
+        if event is None:
+            return False
+        self.events.append(event)
+        self.parts.metrics.happened(event)
+        log.warning(event.type, cause=event.cause, samples=event.samples)
+        return "version" in event.detail
 
     def checkpoint(self) -> None:
         """Save the learner with its position; what cannot be saved stays unacknowledged."""
@@ -153,6 +168,12 @@ class Loop:
 
     def save(self) -> None:
         """Write the checkpoint."""
+        self.went_back(self.parts.before_checkpoint())
+        try:
+            self.parts.archive.write()  # before the checkpoint: after it they are never seen again
+        except OSError as exc:
+            log.error("archive_failed", error=str(exc))
+            self.parts.metrics.failed("archive")
         position = self.parts.stream.position
         self.parts.save(position)
         self.saved = position

@@ -108,6 +108,12 @@ class WorkerMetrics:
         self._feature_budget = Gauge(
             "learndrop_feature_budget_bytes", "Most bytes of feature maps.", registry=r
         )
+        self._reserve = Gauge(
+            "learndrop_reserve_accuracy_ratio",
+            "Confirmed older samples that published weights answer right, at best.",
+            registry=r,
+        )
+        self._doubted = Gauge("learndrop_doubted_keys", "Keys not believed now.", registry=r)
         self._replay = Gauge("learndrop_replay_samples", "Raw samples kept.", registry=r)
         self._version = Gauge("learndrop_model_version", "Version published last.", registry=r)
 
@@ -131,7 +137,7 @@ class WorkerMetrics:
         self._failed = Counter(
             "learndrop_write_failures", "Writes to disk that failed.", ["what"], registry=r
         )
-        for what in ("checkpoint", "publish"):
+        for what in ("checkpoint", "publish", "archive"):
             self._failed.labels(what)
 
     # -- what the loop tells ------------------------------------------------------------------
@@ -166,6 +172,10 @@ class WorkerMetrics:
         self._version.set(version)
         self._published_at.set(self._wall())
         self._events.labels("publish").inc()
+
+    def happened(self, event: Event) -> None:
+        """Something happened outside of a batch."""
+        self._events.labels(event.type).inc()
 
     def saved(self) -> None:
         """A checkpoint is on disk."""
@@ -205,6 +215,8 @@ class WorkerMetrics:
         self._features.set(features["bytes"])
         self._feature_budget.set(features["budget_bytes"])
         self._replay.set(state["replay"]["samples"])
+        self._reserve.set(_number(state.get("reserve", {}).get("best_accuracy")))
+        self._doubted.set(sum(row["doubt"] is not None for row in state.get("keys", ())))
         if version := state["model"]["version"]:
             self._version.set(version)
 

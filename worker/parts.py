@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
+from learndrop.archive import Archive
 from learndrop.events import Event
 from learndrop.messages import Sample
 from learndrop.settings import Settings
@@ -53,9 +55,16 @@ class Tells(Protocol):
     def add_events(self, events: Sequence[Event]) -> None: ...
 
 
+def as_it_is() -> None:
+    """Nobody looks after the weights: see learndrop.keeping for who does."""
+
+
 @dataclass(frozen=True)
 class Parts:
-    """Everything the loop works with; `save` writes a checkpoint that ends at a position."""
+    """Everything the loop works with; `save` writes a checkpoint that ends at a position.
+
+    What comes before a version or a checkpoint may go back to better weights, and says so.
+    """
 
     settings: Settings
     stream: Consumer
@@ -64,3 +73,6 @@ class Parts:
     board: Tells
     metrics: WorkerMetrics
     save: Callable[[str], object]
+    archive: Archive = field(default_factory=lambda: Archive(Path(), 0))
+    before_publish: Callable[[], Event | None] = as_it_is
+    before_checkpoint: Callable[[], Event | None] = as_it_is

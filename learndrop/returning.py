@@ -1,0 +1,81 @@
+"""Goes back to weights that were better, and says whether it should."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import load
+from torch import Tensor
+
+from learndrop.errors import DamagedFile
+from learndrop.newborn import newborn
+from learndrop.trainer import Trainer
+
+if TYPE_CHECKING:
+    from learndrop.learner import Learner
+
+
+def is_finite(trainer: Trainer) -> bool:
+    """Whether every weight and statistic is a finite number."""
+    return all(
+        bool(torch.isfinite(tensor).all())
+        for unit in trainer.chain.units
+        for tensor in unit.module.state_dict().values()
+        if tensor.is_floating_point()
+    )
+
+
+def tensors_of(parts: Mapping[str, bytes]) -> dict[str, Tensor]:
+    """The weights of a model version, by the names that the network has for them."""
+    return {name: tensor for part in parts.values() for name, tensor in load(part).items()}
+
+
+def fitness_of(learner: Learner, parts: Mapping[str, bytes]) -> float:
+    """`Belief.fitness` of a version, 0 where the reserve tells nothing; the present weights stay.
+
+    Raises:
+        DamagedFile: if one of the weights is not finite.
+        KeyError, RuntimeError: if the parts are not those of this network.
+    """
+    present = {n: t.clone() for n, t in learner.chain.state_dict().items()}
+    try:
+        learner.chain.load_state_dict(_merged(tensors_of(parts), present))
+        if not is_finite(learner.trainer):
+            raise DamagedFile("a weight is not finite")
+        return learner.belief.fitness() or 0.0
+    finally:
+        learner.chain.load_state_dict(present)
+
+
+def put_back(learner: Learner, parts: Mapping[str, bytes] | None) -> None:
+    """Give the learner the weights of a version, or fresh ones; labels that came since keep their
+    rows of the head. What it holds beside them starts anew where it belongs to the old ones.
+
+    Raises:
+        KeyError, RuntimeError: if the parts are not those of this network; nothing was changed.
+    """
+    if parts is None:
+        earlier = dict(newborn(learner.settings, learner.precision)[0].state_dict())
+    else:
+        earlier = tensors_of(parts)
+    learner.chain.load_state_dict(_merged(earlier, learner.chain.state_dict()))
+    learner.trainer.forget_momentum()
+    learner.rehearsal.open_store()
+    learner.settling.scorer.start(learner.trainer.trained)
+    learner.watch.detector.reset()
+
+
+def _merged(earlier: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: _grown(earlier[name], tensor) for name, tensor in present.items()}
+
+
+def _grown(earlier: Tensor, present: Tensor) -> Tensor:
+    """The earlier tensor, with the rows that only the present one has."""
+    earlier = earlier.to(present.device, present.dtype)
+    if earlier.shape == present.shape:
+        return earlier
+    grown = torch.nan_to_num(present.clone(), 0.0, 0.0, 0.0)
+    grown[: len(earlier)] = earlier
+    return grown
