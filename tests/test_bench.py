@@ -59,8 +59,11 @@ def test_freezing_pays_the_forward_that_dropping_saves() -> None:
     frozen = played("freezeout:replays=1", 640)
     assert dropped["batches"]["depth"][-1] > 0 and frozen["batches"]["depth"][-1] > 0
     kinds = frozen["flops"]["by_kind"]
-    # each sample and its replay pass the whole network in each step, trained or not
-    assert (kinds["forward"] + kinds["build"]) / kinds["test"] == pytest.approx(2.0, abs=0.1)
+    # each sample and its replay pass the whole network in each step, trained or not; at each
+    # freeze BatchNorm's statistics are taken anew from up to 256 samples
+    freezes = len(set(frozen["batches"]["depth"])) - 1
+    paid = (kinds["forward"] + kinds["build"]) / kinds["test"]
+    assert 1.9 < paid < 2.1 + freezes * 256 / 640
     assert frozen["store"]["bytes"] == 0
     kinds = dropped["flops"]["by_kind"]
     assert (kinds["forward"] + kinds["build"]) / kinds["test"] < 1.8
@@ -151,6 +154,14 @@ def test_in_real_time_who_is_too_slow_skips_and_still_answers() -> None:
     calm = play(stream, strategy("plain")[0], settings, Arrivals(rate=1.0, backlog=32))
     assert calm["real_time"]["skipped"] == 0 and sum(calm["batches"]["trained"]) == 20
     assert calm["seconds"]["wait"] > 300
+
+
+def test_seconds_are_those_of_the_clock() -> None:
+    ticks = iter(range(10**9))
+    rival = strategy("egeria:every=1")[0]
+    run = play(digits("clean", length=64), rival, quick_settings(), clock=lambda: next(ticks))
+    assert run["seconds"]["learn"] == int(run["seconds"]["learn"]) > 0
+    assert all(s == int(s) >= 1 for s in (run["seconds"][part] for part in ("test", "train")))
 
 
 def test_the_bare_loop_answers_as_well_as_the_learner() -> None:

@@ -124,15 +124,15 @@ def test_every_strategy_of_a_form_can_be_played(form: object) -> None:
     assert len(set(labels)) == len(labels)
 
 
-def test_runs_beside_others_show_no_seconds(out: Path) -> None:
+def test_runs_by_the_processors_clock_are_a_group_of_their_own(out: Path) -> None:
     (group,) = [g for g in grouped(read_runs(out / RUNS)) if g.name.endswith("abrupt-320")]
-    beside = [Run({**r.data, "job": {**r.job, "timed": False}}) for r in group.runs]
-    (untimed,) = grouped(beside)
-    seconds = [f"{r.train_s:.1f}" for r in group.runs]
-    assert all(f" {s} | " in table(group) for s in seconds)
-    assert not any(f" {s} | " in table(untimed) for s in seconds)
-    assert "of its seconds" in aims([group]) and "of its seconds" not in aims([untimed])
+    beside = [Run({**r.data, "job": {**r.job, "clock": "processor"}}) for r in group.runs]
     assert len(grouped([*group.runs, *beside])) == 2
+    (other,) = grouped(beside)
+    assert "the processor's" in other.title and "the processor's" not in group.title
+    wall = [f" {r.data['seconds']['wall']:.1f} |" for r in group.runs]
+    assert all(s in table(group) for s in wall)
+    assert table(other).count("|  |") == len(beside)  # others took of that time what they took
 
 
 def test_no_folder_of_this_machine_is_in_a_run(out: Path) -> None:

@@ -71,7 +71,7 @@ def _plays_drifts(group: Group) -> bool:
 def against_the_best(group: Group) -> list[Figure]:
     """Learndrop against the best plain run, whatever that one cost."""
     plain = [n for f in PLAIN for n in group.family(f)]
-    if not (group.timed and _plays_drifts(group) and plain and group.of(OURS)):
+    if not (_plays_drifts(group) and plain and group.of(OURS)):
         return []
     best = max(plain, key=lambda n: _mean(group.of(n), _accuracy))
     gap = paired(group, best, OURS, _accuracy)
@@ -91,7 +91,7 @@ def against_the_best(group: Group) -> list[Figure]:
 
 def against_cheaper(group: Group) -> list[Figure]:
     """Learndrop against thinning at the same seconds, read off the line between its points."""
-    if not (group.timed and _plays_drifts(group) and group.of(OURS)):
+    if not (_plays_drifts(group) and group.of(OURS)):
         return []
     figures = []
     ours_s, ours = _mean(group.of(OURS), _seconds), _mean(group.of(OURS), _accuracy)
@@ -126,7 +126,7 @@ def against_cheaper(group: Group) -> list[Figure]:
 
 def settled_pace(group: Group) -> list[Figure]:
     """Training steps a second where learndrop has dropped as deep as it did in that world."""
-    if not (group.timed and _plays_drifts(group)):
+    if not _plays_drifts(group):
         return []
     full = {run.seed: run for run in group.of(YARDSTICK)}
     pairs = [(run, full[run.seed]) for run in group.of(OURS) if run.seed in full]

@@ -39,12 +39,8 @@ def plot_frontier(group: Group, path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    costs = COSTS if group.timed else COSTS[1:]
-    figure, grid = plt.subplots(
-        1, len(costs), figsize=(13, 6.8), sharey=True, squeeze=False, layout="constrained"
-    )
-    panels = grid[0]
-    for axes, (name, cost) in zip(panels, costs, strict=True):
+    figure, panels = plt.subplots(1, 2, figsize=(13, 6.8), sharey=True, layout="constrained")
+    for axes, (name, cost) in zip(panels, COSTS, strict=True):
         axes.set_xscale("log")
         for family in _families(group):
             _draw_family(axes, group, family, cost)

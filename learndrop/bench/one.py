@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ def run(job: Job) -> dict[str, Any]:
     data = datasets.load(job.data, settings.image_size, seed=job.seed)
     played = stream(job.stream, data, job.length, worlds=job.worlds, seed=job.seed)
     arrivals = Arrivals(job.rate, job.backlog) if job.rate else None
-    return {"job": job.to_json(), **play(played, rival, settings, arrivals)}
+    clock = {"wall": time.perf_counter, "processor": time.process_time}[job.clock]
+    return {"job": job.to_json(), **play(played, rival, settings, arrivals, clock)}
 
 
 def to_stdin(job: Job) -> str:

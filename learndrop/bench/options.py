@@ -44,8 +44,8 @@ def bench(
     given: Annotated[
         list[str] | None, typer.Option("--set", help="A setting: --set rate=0.01")
     ] = None,
-    untimed: Annotated[
-        bool, typer.Option("--untimed", help="Others compute meanwhile: show no seconds.")
+    processor: Annotated[
+        bool, typer.Option("--processor-seconds", help="On one thread, where others compute too.")
     ] = False,
     out: Annotated[Path, typer.Option(help="Folder for runs, tables and plots.")] = Path(
         "out/bench"
@@ -77,7 +77,8 @@ def bench(
         typer.echo(draw(redraw).read_text())
         return
 
-    own = (plans.FOR_DIGITS if data == "digits" else {}) | dict(assignment(t) for t in given or ())
+    own = {"worker_threads": 1} if processor else {}
+    own |= (plans.FOR_DIGITS if data == "digits" else {}) | dict(assignment(t) for t in given or ())
     load_settings(**own)
     plan = (plans.long_form if long and not quick else plans.short_form)(data, own)
     for name in strategy or ():
@@ -90,7 +91,7 @@ def bench(
         real_time=plan.real_time if real_time is None else real_time,
         backlog=plan.backlog if backlog is None else backlog,
         depth=plan.depth if depth is None else depth,
-        timed=not untimed,
+        clock="processor" if processor else "wall",
     )
     finished = run_bench(plan, out=out, say=typer.echo, limit_s=limit_s)
     typer.echo((out / TABLES).read_text())

@@ -90,7 +90,7 @@ class Plan:
             training keeps; 0 does not.
         backlog: samples that may wait in real time.
         depth: samples of a world for noise in each unit in turn; 0 does not.
-        timed: whether nothing else computes meanwhile; else seconds are not shown.
+        clock: `wall`, or `processor` where others compute meanwhile.
     """
 
     data: str = "digits"
@@ -101,7 +101,7 @@ class Plan:
     real_time: float = 0.0
     backlog: int = 256
     depth: int = 0
-    timed: bool = True
+    clock: str = "wall"
 
     def job(self, played: Played, seed: int) -> Job:
         """Learndrop's run of that stream."""
@@ -112,7 +112,7 @@ class Plan:
             played.length,
             seed,
             settings=self.settings,
-            timed=self.timed,
+            clock=self.clock,
         )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from learndrop.bench.arrivals import Arrivals
-from learndrop.bench.strategies.strategy import Strategy
+from learndrop.bench.strategies.strategy import Clock, Strategy
 from learndrop.bench.streams import Stream
 from learndrop.learner import Learner
 from learndrop.settings import Settings
@@ -57,7 +57,11 @@ class Store:
 
 
 def play(
-    stream: Stream, strategy: Strategy, settings: Settings, arrivals: Arrivals | None = None
+    stream: Stream,
+    strategy: Strategy,
+    settings: Settings,
+    arrivals: Arrivals | None = None,
+    clock: Clock = time.perf_counter,
 ) -> dict[str, Any]:
     """One run, as the JSON that tables and plots are drawn from.
 
@@ -65,21 +69,22 @@ def play(
         stream: the samples.
         strategy: who learns them.
         settings: of the learner; the strategy's own win.
-        arrivals: the clock of a real-time run; without one the stream waits for the learner.
+        arrivals: samples come at a rate of their own; without it the stream waits for the learner.
+        clock: of all seconds but `wall` and `cpu`.
     """
     own = settings.model_copy(update=dict(strategy.settings))
-    learner = strategy.learner(own)
+    learner = strategy.learner(own, clock)
     strategy.begin(learner, stream)
     batches, store, events = Batches(), Store(), []
     start, cpu = time.perf_counter(), time.process_time()
     for number, batch in enumerate(stream.batches(own.batch)):
         if fault := stream.faults.get(learner.progress.samples):
             fault.strike(learner)
-        begun = time.perf_counter()
+        begun = clock()
         late = arrivals is not None and arrivals.late(len(batch))
         trains = strategy.trains(learner, number) and not late
         report = learner.learn(batch, train=trains)
-        took = time.perf_counter() - begun
+        took = clock() - begun
         if arrivals is not None:
             arrivals.took(took)
         batches.count.append(report.count)

@@ -136,14 +136,14 @@ class Group:
         return (
             f"{job['data']}, {run.data['network']}, {job['stream']} stream of {job['length']:,}"
             f" samples a world ({worlds}){paced}; {seeds} seed{'s' * (seeds > 1)}"
-            + "; others computed meanwhile: no seconds"
-            * (not self.timed)
+            + "; seconds are the processor's"
+            * (self.clock == "processor")
         )
 
     @property
-    def timed(self) -> bool:
-        """Whether their seconds mean something."""
-        return all(run.job["timed"] for run in self.runs)
+    def clock(self) -> str:
+        """Whose seconds theirs are: `wall` or `processor`."""
+        return str(self.runs[0].job["clock"])
 
     @property
     def labels(self) -> list[str]:
@@ -187,7 +187,7 @@ def grouped(runs: Iterable[Run]) -> list[Group]:
         job = run.job
         worlds = [] if job["stream"] == "block" else job["worlds"]
         played = [job["data"], job["stream"], worlds, job["length"], job["settings"]]
-        key = json.dumps([*played, job["rate"] > 0, job["timed"]], sort_keys=True)
+        key = json.dumps([*played, job["rate"] > 0, job["clock"]], sort_keys=True)
         found.setdefault(key, []).append(run)
     groups: list[Group] = []
     for mine in found.values():

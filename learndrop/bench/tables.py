@@ -51,11 +51,10 @@ def table(group: Group) -> str:
         for i in range(len(worlds)):
             accuracy = estimate([r.world_accuracies()[i] for r in runs])
             row.append(f"{100 * accuracy.mean:.1f}")
-        shown = group.timed and of_full is not None
-        row += [seconds.text() if group.timed else "", f"{of_full:.2f}" if shown else ""]
+        row += [seconds.text(), "" if of_full is None else f"{of_full:.2f}"]
         row.append(over_seeds(runs, lambda r: r.train_tflop).text(2))
         wall = over_seeds(runs, lambda r: r.data["seconds"]["wall"])
-        row.append(wall.text() if group.timed else "")
+        row.append(wall.text() if group.clock == "wall" else "")
         row.append(f"{over_seeds(runs, lambda r: sum(r.data['batches']['trained'])).mean:.0f}")
         row.append(f"{over_seeds(runs, _peak_mib).mean:.0f}")
         if paced := [r.data["real_time"] for r in runs if r.data["real_time"]]:

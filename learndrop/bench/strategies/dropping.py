@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -112,7 +111,7 @@ class Schedule(Scheduled):
 
     def cut_at(self, learner: Learner, since: int) -> int:
         if since == ESTIMATED_AFTER and learner.replay.world:
-            with learner.life.timed("build", time.perf_counter):
+            with learner.life.timed("build", self.clock):
                 learner.rehearsal.adapt_statistics(learner.floats)
         return max((units_of(share, learner) for share, at in self._plan if since >= at), default=0)
 

@@ -4,7 +4,6 @@ what a slightly older copy of it would say."""
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -54,7 +53,7 @@ class Egeria(Scheduled):
             return cut
         if cut != self._front:
             self._watch_unit(learner)
-        with learner.life.timed("build", time.perf_counter):
+        with learner.life.timed("build", self.clock):
             self._readings.append(self._plasticity(learner))
         if len(self._readings) >= self.window:
             self._slopes.append(abs(slope(self._readings[-self.window :])))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from learndrop.bench.strategies.strategy import Scheduled, Strategy
+from learndrop.bench.strategies.strategy import Clock, Scheduled, Strategy
 from learndrop.bench.streams import Stream
 from learndrop.learner import Learner
 from learndrop.life import Report
@@ -42,8 +41,8 @@ class Unstored(Rehearsal):
 class FreezingLearner(Learner):
     """A Learner whose units below the cut are frozen, not dropped: a step begins at the pixels."""
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        super().__init__(settings, clock=clock)
         self.rehearsal = Unstored(settings, self.trainer, self.ledger)
         self.replay, self.features = self.rehearsal.replay, self.rehearsal.features
 
@@ -53,7 +52,7 @@ class FreezingLearner(Learner):
 
     def _train(self, maps: Tensor, targets: NDArray[np.int64]) -> float:
         if self.trainer.cut:
-            with self.life.timed("train", time.perf_counter):
+            with self.life.timed("train", self._clock):
                 maps = self.trainer.prefix(self.floats(self._arriving))
             self.ledger.build(0, self.trainer.cut, len(targets))
         return super()._train(maps, targets)
@@ -64,8 +63,8 @@ class FreezeOnly(Strategy):
 
     family: ClassVar[str] = "freeze only"
 
-    def learner(self, settings: Settings) -> Learner:
-        return FreezingLearner(settings)
+    def learner(self, settings: Settings, clock: Clock) -> Learner:
+        return FreezingLearner(settings, clock)
 
 
 @dataclass
@@ -79,8 +78,8 @@ class FreezeOut(Scheduled):
     differs: ClassVar[Mapping[str, Any]] = {"drop": False}
     t0: float = 0.8
 
-    def learner(self, settings: Settings) -> Learner:
-        return FreezingLearner(settings)
+    def learner(self, settings: Settings, clock: Clock) -> Learner:
+        return FreezingLearner(settings, clock)
 
     def new_world(self, learner: Learner, stream: Stream | None) -> None:
         if stream is not None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from learndrop.bench.streams import Stream
 from learndrop.learner import Learner
 from learndrop.settings import Settings
 
+Clock = Callable[[], float]
 NEVER = 2**31  # samples: a cool-down that outlasts every stream
 
 
@@ -41,9 +42,9 @@ class Strategy:
         """What tells it from others of its family, short: written beside its point."""
         return ""
 
-    def learner(self, settings: Settings) -> Learner:
-        """The learner that plays the stream."""
-        return Learner(settings)
+    def learner(self, settings: Settings, clock: Clock) -> Learner:
+        """The learner that plays the stream; its seconds are those of `clock`."""
+        return Learner(settings, clock=clock)
 
     def begin(self, learner: Learner, stream: Stream) -> None:
         """Done before the first sample. Who reads the stream's borders is told of drifts."""
@@ -62,6 +63,10 @@ class Scheduled(Strategy):
 
     told: ClassVar[bool] = False
     differs: ClassVar[Mapping[str, Any]] = {"drop": False}
+
+    def learner(self, settings: Settings, clock: Clock) -> Learner:
+        self.clock = clock
+        return super().learner(settings, clock)
 
     def begin(self, learner: Learner, stream: Stream) -> None:
         self._begins = set(stream.begins[1:]) if self.told else set()
