@@ -12,7 +12,7 @@ from PIL import Image
 from learndrop.bench.aims import aims
 from learndrop.bench.command import bench
 from learndrop.bench.plans import Plan, Played, long_form, short_form
-from learndrop.bench.redraw import RUNS, TABLES, redraw
+from learndrop.bench.redraw import RUNS, TABLES, page, redraw
 from learndrop.bench.runs import Run, grouped, read_runs
 from learndrop.bench.strategies import strategy
 from learndrop.bench.tables import table
@@ -102,6 +102,16 @@ def test_drawn_again_from_its_runs_the_page_is_the_same(out: Path, tmp_path: Pat
     assert sorted(p.name for p in tmp_path.glob("*.png")) == sorted(
         p.name for p in out.glob("*.png")
     )
+
+
+def test_the_figures_of_the_docs_are_drawn_from_the_runs_beside_them() -> None:
+    figures = Path(__file__).parent.parent / "docs" / "figures"
+    told = (figures / TABLES).read_text()
+    assert page(grouped(read_runs(figures / RUNS))) == told, (
+        "run: learndrop bench --redraw docs/figures"
+    )
+    named = {line.split("](")[1][:-1] for line in told.splitlines() if line.startswith("![")}
+    assert named == {path.name for path in figures.glob("*.png")}
 
 
 def test_a_file_that_is_no_run_is_named(tmp_path: Path) -> None:

@@ -130,10 +130,13 @@ def settled_pace(group: Group) -> list[Figure]:
         return []
     full = {run.seed: run for run in group.of(YARDSTICK)}
     pairs = [(run, full[run.seed]) for run in group.of(OURS) if run.seed in full]
-    whole, alone = ([r for a, b in pairs for r in _paces(a, b, s)] for s in ("train_s", "step_s"))
+    whole = [r for a, b in pairs for r in _paces(a, b, "train_s")]
     if not whole:
         return []
-    told = f"{fmean(whole):.1f} x; the steps alone {fmean(alone):.1f} x"
+    told = f"{fmean(whole):.1f} x"
+    if all("step_s" in run.data["batches"] for pair in pairs for run in pair):  # not at first
+        alone = [r for a, b in pairs for r in _paces(a, b, "step_s")]
+        told += f"; the steps alone {fmean(alone):.1f} x"
     what = "training steps a second in the settled part of a world, against full's there"
     return [Figure(what, "8 x", f"{told} ({len(whole)} worlds)", fmean(whole) >= 8)]
 

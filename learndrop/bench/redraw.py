@@ -38,8 +38,9 @@ def page(groups: Sequence[Group]) -> str:
     parts = [_section(group) for group in groups if _has_plots(group)]
     machine = groups[0].runs[0].data["machine"]
     precision = machine["precision"]
+    cores = machine["cores"]
     told = (
-        f"{sum(len(g.runs) for g in groups)} runs on {machine['cores']} cores"
+        f"{sum(len(g.runs) for g in groups)} runs on {cores} core{'s' * (cores != 1)}"
         f" ({machine['processor']}, torch {machine['torch']}, {machine['device']},"
         f" {precision['dtype']}, {precision['memory_format']}). Training seconds are all seconds"
         " but those of the answers that every strategy owes; ± is a 95 % interval over seeds,"

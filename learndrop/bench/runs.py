@@ -174,7 +174,8 @@ def read_runs(folder: Path) -> list[Run]:
     for path in files:
         try:
             data = json.loads(path.read_text())
-            runs.append(Run({"job": data["job"], "batches": data["batches"], **data}))
+            data["job"].setdefault("clock", "wall")  # the only one at first
+            runs.append(Run({"batches": data["batches"], **data}))
         except (ValueError, KeyError, TypeError) as exc:
             raise DamagedFile(f"{path} is no run of the bench: {exc!r}") from exc
     return runs
