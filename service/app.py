@@ -61,6 +61,9 @@ def create_app(
     """
     metrics = metrics or ServiceMetrics()
     registry = registry or Registry(settings.models_dir, keep=settings.versions_kept)
+    intake = Intake(settings)
+    metrics.decoding.set_function(lambda: intake.threads.running)
+    metrics.lost_threads.set_function(lambda: intake.threads.lost)
     rooms = Rooms(
         settings=settings,
         publisher=publisher or RedisPublisher(settings),
@@ -68,7 +71,7 @@ def create_app(
         answers=answers or Answers(settings),
         registry=registry,
         serving=serving or _serving(settings, registry, metrics),
-        intake=Intake(settings),
+        intake=intake,
         metrics=metrics,
         gate=Gate(settings),
         rates=Rates(settings),

@@ -70,6 +70,16 @@ class ServiceMetrics:
             "Pictures that wait for the network or are in it.",
             registry=registry,
         )
+        self.decoding = Gauge(
+            "learndrop_decoding",
+            "Requests whose body is being read into pictures, those waiting for a turn aside.",
+            registry=registry,
+        )
+        self.lost_threads = Gauge(
+            "learndrop_decode_threads_lost",
+            "Threads still busy with pictures whose time was up.",
+            registry=registry,
+        )
         self.version = Gauge(
             "learndrop_model_version", "Model version that answers; 0 is none.", registry=registry
         )

@@ -42,6 +42,8 @@ def test_a_request_whose_pictures_take_too_long_is_refused_and_names_one(tmp_pat
         problem = is_problem(answer, 422, "too-long", limit=0.5)
         assert problem["item"].startswith("images")
         assert service.samples() == []
+        assert service.http.get("/v1/limits").json()["decode_timeout_s"] == 0.5
+        assert service.metric("learndrop_decode_threads_lost") == 0
 
 
 def test_others_are_answered_while_one_request_decodes(tmp_path: Path) -> None:
@@ -60,7 +62,8 @@ def test_others_are_answered_while_one_request_decodes(tmp_path: Path) -> None:
 
             sender = threading.Thread(target=slow)
             sender.start()
-            while app.state.rooms.intake.threads.running == 0:
+            decoding = app.state.rooms.metrics.registry.get_sample_value
+            while decoding("learndrop_decoding") == 0:
                 time.sleep(0.01)
             answer = http.post("/v1/samples", files=as_files([GOOD]), data={"labels": "1"})
             assert answer.status_code == 202
