@@ -1,0 +1,139 @@
+"""Row 12: 300 clients that send a byte a second and 300 that send nothing, beside predictions."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+
+from deploy.children import Child, to_environment
+from deploy.embedded import EmbeddedRedis
+from deploy.ports import free_port
+from learndrop.settings import load_settings
+from tests.fuzz.probes import p99_s
+from tests.published import publish
+from tests.rows import Found, arguments, report
+from tests.services import as_files, encoded, pixels
+
+MOST_RATIO, LATE_S = 1.2, 2.0
+GOOD = encoded(pixels()[0])
+HEAD = b"POST /v1/samples HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-npz\r\n"
+
+
+async def until_closed(port: int, first: bytes, drip: bytes) -> float:
+    """Connect, send `first`, then a byte a second; seconds until the other side closed."""
+    began = time.monotonic()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    closed = asyncio.create_task(reader.read())
+    try:
+        writer.write(first)
+        while not closed.done():
+            if drip and not writer.is_closing():
+                writer.write(drip)
+            await asyncio.wait({closed}, timeout=1.0)
+        try:
+            await closed
+        except OSError:
+            pass  # reset: closed all the same
+        return time.monotonic() - began
+    finally:
+        writer.close()
+
+
+async def predictions(url: str, count: int, every_s: float) -> list[float]:
+    """Ask that many times, at a steady pace; the waits in seconds. A failure counts as an hour."""
+    waits = []
+    async with httpx2.AsyncClient(base_url=url, timeout=60) as http:
+        for _ in range(count):
+            began = time.perf_counter()
+            answer = await http.post("/v1/predictions", files=as_files([GOOD]))
+            spent_s = time.perf_counter() - began
+            waits.append(spent_s if answer.status_code == 200 else 3600.0)
+            await asyncio.sleep(max(0.0, every_s - spent_s))
+    return waits
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """Seconds: of predictions alone and among others; until slow and idle ones were closed."""
+
+    alone: list[float]
+    among: list[float]
+    slow: list[float]
+    idle: list[float]
+
+
+async def play(child: Child, options: argparse.Namespace) -> Waits:
+    """Predictions alone, then the same ones with the others connected."""
+    await predictions(child.url, 50, 0.0)
+    alone = await predictions(child.url, options.predictions, 0.02)
+    body = HEAD + b"content-length: 100000\r\n\r\n"
+    port, count = child.port, options.clients
+    slow = [asyncio.create_task(until_closed(port, body, b"x")) for _ in range(count)]
+    idle = [asyncio.create_task(until_closed(port, b"", b"")) for _ in range(count)]
+    await asyncio.sleep(0.5)
+    among = await predictions(child.url, options.predictions, 0.02)
+    return Waits(alone, among, await asyncio.gather(*slow), await asyncio.gather(*idle))
+
+
+def measure(options: argparse.Namespace) -> Waits:
+    """Start Redis and a service with a model, and play."""
+    with tempfile.TemporaryDirectory() as name, EmbeddedRedis(Path(name) / "redis") as server:
+        settings = load_settings(
+            redis_url=server.url, data_dir=Path(name), port=free_port(), log_level="warning",
+            body_timeout_s=options.body_s, head_timeout_s=options.head_s,
+        )  # fmt: skip
+        publish(Path(name))
+        child = Child(
+            "service", settings.host, settings.port,
+            environment=to_environment(settings) | {"OMP_NUM_THREADS": "1"},
+            log=Path(name) / "service.log",
+        )  # fmt: skip
+        child.start()
+        try:
+            child.wait_until_healthy(90)
+            return asyncio.run(play(child, options))
+        finally:
+            child.kill()
+
+
+def find(options: argparse.Namespace) -> Mapping[int, Found]:
+    """Alone first, then among slow and idle clients, on the same service."""
+    waits = measure(options)
+    among_s, alone_s = p99_s(waits.among), p99_s(waits.alone)
+    slow, idle = waits.slow, waits.idle
+    in_time = max(slow) <= options.body_s + LATE_S and max(idle) <= options.head_s + LATE_S
+    too_soon = min(slow) < options.body_s or min(idle) < options.head_s
+    told = [
+        f"predictions p99 {1000 * among_s:.1f} ms among them, {1000 * alone_s:.1f} ms alone:"
+        f" {among_s / alone_s:.2f} x",
+        f"slow ones closed after {min(slow):.1f} to {max(slow):.1f} s (stated {options.body_s:g})",
+        f"idle ones after {min(idle):.1f} to {max(idle):.1f} s (stated {options.head_s:g})",
+    ]
+    medians = [1000 * statistics.median(one) for one in (waits.among, waits.alone)]
+    return {
+        12: Found(
+            figure=", ".join(told),
+            count=f"{len(slow)} slow and {len(idle)} idle clients,"
+            f" {len(waits.among)} predictions each way",
+            passed=among_s / alone_s <= MOST_RATIO and in_time and not too_soon,
+            notes=f"Medians {medians[0]:.1f} and {medians[1]:.1f} ms.",
+        )
+    }
+
+
+if __name__ == "__main__":
+    parser = arguments(__doc__)
+    parser.add_argument("--clients", type=int, default=300, help="of each kind")
+    parser.add_argument("--predictions", type=int, default=1000, help="alone, and among them")
+    parser.add_argument("--body-s", type=float, default=30.0, help="LEARNDROP_BODY_TIMEOUT_S")
+    parser.add_argument("--head-s", type=float, default=15.0, help="LEARNDROP_HEAD_TIMEOUT_S")
+    sys.exit(report(find, parser, rows=[12]))
