@@ -26,7 +26,7 @@ JUMPS = {"an hour ahead": HOUR_S, "back": 0, "an hour behind": -HOUR_S, "a secon
 def jump(here: Scene, clock: Clock, name: str, offset_s: int) -> list[str]:
     """Move the clock; what went wrong after it."""
     numbers, headers = here.ledger.take(8), {"content-type": "application/x-npz"}
-    headers["Idempotency-Key"] = f"before-{name}"
+    headers["Idempotency-Key"] = f"before-{name.replace(' ', '-')}-{numbers[0]}"
     first = here.http.post("/v1/samples", content=body(numbers), headers=headers)
     worker = here.stack.worker.pid
     clock.set(offset_s)
