@@ -65,12 +65,23 @@ class EmbeddedRedis:
 
     `port` 0 takes a free one at the first start and keeps it, so that clients come back to the same
     address after `stop()` or `kill()` and another `start()`. What was written survives both.
+    `memory_bytes` is its memory limit, beyond which it refuses to take more; `fsync` as its option
+    `appendfsync`.
     """
 
-    def __init__(self, data_dir: Path | str, port: int = 0, *, start_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        data_dir: Path | str,
+        port: int = 0,
+        *,
+        start_s: float = 30.0,
+        memory_bytes: int = 2**31,
+        fsync: str = "always",
+    ) -> None:
         self.data_dir = Path(data_dir).resolve()
         self.port = port
         self.start_s = start_s
+        self._own = {"maxmemory": str(memory_bytes), "appendfsync": fsync}
         self._process: subprocess.Popen[bytes] | None = None
         self._lock: int | None = None
 
@@ -177,7 +188,7 @@ class EmbeddedRedis:
 
     def _launch(self, binary: Path) -> None:
         assert self._lock is not None
-        options = DURABLE | {"port": str(self.port), "dir": str(self.data_dir)}
+        options = DURABLE | self._own | {"port": str(self.port), "dir": str(self.data_dir)}
         command = [str(binary), *(a for k, v in options.items() for a in (f"--{k}", v))]
         with self.log.open("ab") as log:
             try:

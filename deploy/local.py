@@ -45,7 +45,12 @@ class LocalStack:
     ) -> None:
         self.settings, self.start_s = settings, start_s
         self.data_dir = settings.data_dir.resolve()
-        self.redis = EmbeddedRedis(self.data_dir / "redis", redis_port)
+        self.redis = EmbeddedRedis(
+            self.data_dir / "redis",
+            redis_port,
+            memory_bytes=settings.redis_memory_bytes,
+            fsync=settings.fsync,
+        )
         self.worker = Child(
             "worker",
             settings.metrics_host,

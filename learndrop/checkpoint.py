@@ -13,7 +13,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from learndrop.chain import Chain
-from learndrop.errors import BadSettings, DamagedFile, UnknownFileFormat
+from learndrop.errors import BadSettings, DamagedFile, NotLeading, UnknownFileFormat
 from learndrop.events import Event
 from learndrop.files import ASIDE, make_folder, remove_folder, rename_folder, sync_folder, write_new
 from learndrop.learner import Learner
@@ -41,7 +41,14 @@ SAME = ("network", "image_size", "pixel_mean", "pixel_std", "fit")  # or the wei
 log = logging.getLogger(__name__)
 
 
-def save(learner: Learner, root: Path, position: str, keep: int) -> Path:
+def save(
+    learner: Learner,
+    root: Path,
+    position: str,
+    keep: int,
+    *,
+    sealing: AbstractContextManager[object] | None = None,
+) -> Path:
     """Write the learner's whole state; older checkpoints beyond `keep` go.
 
     Args:
@@ -49,6 +56,7 @@ def save(learner: Learner, root: Path, position: str, keep: int) -> Path:
         root: folder of checkpoints.
         position: id of the last stream entry that this state has learned.
         keep: checkpoints to keep.
+        sealing: entered around the rename by which the checkpoint begins to count.
 
     Returns:
         the new checkpoint's folder.
@@ -77,8 +85,9 @@ def save(learner: Learner, root: Path, position: str, keep: int) -> Path:
         write_new(aside / "tensors.safetensors", tensors)
         write_new(aside / "state.json", _sealed(state))
         sync_folder(aside)
-        rename_folder(aside, folder)
-    except OSError:
+        with sealing or nullcontext():
+            rename_folder(aside, folder)
+    except (OSError, NotLeading):
         with suppress(OSError):  # a full disk should not keep what was written in vain
             remove_folder(aside)
         raise
@@ -87,6 +96,19 @@ def save(learner: Learner, root: Path, position: str, keep: int) -> Path:
             rename_folder(old, _aside(old))  # half removed it must not look like a damaged one
             remove_folder(_aside(old))
     return folder
+
+
+def newest(root: Path) -> Path | None:
+    """The newest checkpoint's folder, whole or not; None where there is none."""
+    return _folders(root)[-1] if root.is_dir() and _folders(root) else None
+
+
+def position_of(folder: Path) -> str | None:
+    """Where in the stream a checkpoint ends, without its tensors; None if it cannot be read."""
+    try:
+        return str(_unsealed(folder / "state.json")["position"])
+    except (DamagedFile, OSError, KeyError):
+        return None
 
 
 def load_latest(

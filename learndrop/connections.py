@@ -12,10 +12,11 @@ import redis.asyncio.retry
 import redis.backoff
 import redis.retry
 
-from learndrop.errors import BadSettings, StreamAway
+from learndrop.errors import BadSettings, NotLeading, StreamAway
 from learndrop.settings import Settings
 
 RETRY_AFTER_S = 2.0
+FENCED = "FENCED"  # how a script refuses a worker that does not lead any more
 
 
 def connect(settings: Settings) -> redis.Redis:
@@ -97,7 +98,7 @@ def _readable_url() -> Iterator[None]:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn every error of Redis into StreamAway.
+    """Turn every error of Redis into StreamAway, and a refusal of our scripts into NotLeading.
 
     Also those that are no lost connection (out of memory, disk full, a key of a wrong type): until
     somebody mends the server, "not now" is the answer, and the text says what to mend.
@@ -105,5 +106,7 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (redis.RedisError, OSError) as exc:
+        if isinstance(exc, redis.ResponseError) and str(exc).startswith(FENCED):
+            raise NotLeading("another worker leads") from exc
         told = f"Redis: {type(exc).__name__}: {exc}"
         raise StreamAway(told, retry_after_s=RETRY_AFTER_S) from exc

@@ -4,12 +4,14 @@ The consumer group's pending list is not asked what is left to do: the position 
 is. At the start, and after every lost connection, the group is set back to what this process has
 finished, and Redis delivers everything after it again, in order. So entries that were pending for
 this worker or for another name, whose delivery got lost on the way, or whose group was destroyed,
-all come back by the same road. It needs one worker a model; `worker/lock.py` sees to that.
+all come back by the same road. It needs one worker a model: every script here is refused to one
+that does not hold the lease (see lease.py), reading included.
 """
 
 from __future__ import annotations
 
 import time
+import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,33 +19,53 @@ from typing import Any
 
 from learndrop.connections import connect, translated
 from learndrop.errors import StreamAway
+from learndrop.gap import Gap, gap_between
 from learndrop.keys import GROUP, Keys
-from learndrop.scripts import ACK, ADOPT, BLAME, BURY, HOLD, JOIN, PUBLISHED, RECONCILE
+from learndrop.mending import mended
+from learndrop.scripts import (
+    ACK,
+    ADOPT,
+    BLAME,
+    BURY,
+    CLEAR,
+    FENCE,
+    GAP,
+    HOLD,
+    JOIN,
+    PUBLISHED,
+    READ,
+    RECONCILE,
+)
 from learndrop.settings import Settings
 from learndrop.stream import COUNTED, START, Counts, Entry, Reason, counts_from
 from learndrop.taking import MARK, size_of
 
+_SCRIPTS = (JOIN, GAP, READ, BLAME, HOLD, CLEAR, ACK, BURY, ADOPT, RECONCILE, PUBLISHED)
 ACK_CHUNK = 64  # entries a script takes off at once: Redis serves nobody else meanwhile
 READ_AHEAD = 4  # batches; they are in memory, and undelivered as far as the position goes
 LONGEST_BLOCK_S = 1.0  # so that SIGTERM is seen
 
 
 class RedisConsumer:
-    """A Consumer on a Redis server; not for several threads."""
+    """A Consumer on a Redis server; not for several threads.
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    Args:
+        settings: where the server is, and every bound.
+        token: of the lease under which this worker leads; see lease.py.
+    """
+
+    def __init__(self, settings: Settings, token: int) -> None:
+        self._settings, self._token = settings, token
         self._keys = keys = Keys(settings.name)
         self._redis: Any = connect(settings)
-        self._scripts = {
-            text: self._redis.register_script(text)
-            for text in (JOIN, BLAME, ACK, BURY, ADOPT, RECONCILE, HOLD, PUBLISHED)
-        }
+        self._scripts = {text: self._redis.register_script(FENCE + text) for text in _SCRIPTS}
         self._settled = keys.settled
         self._block_s = min(LONGEST_BLOCK_S, settings.redis_timeout_s / 2)
         self._buried: Counter[Reason] = Counter()
         self._acked_at = time.monotonic()
         self._rate = 0.0
+        self._epoch = uuid.uuid4().hex
+        self._account: Counts | None = None  # as it was known last, to be put back if it is lost
         self.open(START)
 
     @property
@@ -56,9 +78,11 @@ class RedisConsumer:
         """See Consumer."""
         return self._buried
 
-    def open(self, position: str) -> None:
+    def open(self, position: str, *, learned: int = 0, older: bool = False) -> None:
         """See Consumer. Redis is asked at the first claim only, so this cannot fail."""
         self._position = self._handed = position
+        self._learned, self._older = learned, older
+        self._gap: Gap | None = None
         self._ahead: deque[Entry] = deque()
         self._attempts: dict[str, int] = {}
         self._opened = False  # whether what was in hand at the last death has been judged
@@ -74,10 +98,11 @@ class RedisConsumer:
         with self._asking():
             if not self._joined:
                 self._join()
+            if self._gap and self._gap.waiting:
+                _wait(wait_s, stopping)
+                return []
             if self._cleared:
-                fields = [f for i in self._cleared for f in (i, f"{i}:alone")]
-                self._redis.hdel(self._keys.suspects, *fields)
-                self._cleared = []
+                self._clear()
             self._read_ahead(most, wait_s, stopping)
         taken: list[Entry] = []
         while self._ahead and len(taken) < most and not (taken and self._alone(self._ahead[0])):
@@ -100,6 +125,7 @@ class RedisConsumer:
     def release(self) -> None:
         """See Consumer. Redis is told by the next `hold`, or by a claim that has to wait."""
         self._position = self._handed
+        self._learned += len(self._held)
         # Whoever kills the worker kills it each time: one batch lived through clears all in it.
         self._cleared += [i for i in self._held if self._attempts.pop(i, 0)]
         self._held = []
@@ -133,6 +159,11 @@ class RedisConsumer:
             both.xlen(self._keys.stream)
             return counts_from(both.execute())
 
+    @property
+    def gap(self) -> Gap | None:
+        """See Consumer."""
+        return self._gap
+
     def close(self) -> None:
         """Close the connection."""
         self._redis.close()
@@ -142,14 +173,40 @@ class RedisConsumer:
     def _join(self) -> None:
         self._ahead.clear()
         self._handed = self._position
-        self._run(JOIN, [self._keys.stream, self._keys.counters], [GROUP, self._position])
+        keys, known = [self._keys.stream, self._keys.counters], []
+        if self._account:
+            for name in COUNTED:
+                known += [name, getattr(self._account, name)]
+        found = self._run(JOIN, keys, [GROUP, self._position, self._epoch, *known])
+        what, last, acked = (part.decode() for part in found)
+        if what == "emptied":
+            self._position = self._handed = START
         if not self._opened:
             self._ack(self._position)
             self._judge()
-            self._reconcile("")
             self._opened = True
+        self._reconcile("")
+        self._weigh(what, last, acked)
         self._held = []
         self._joined = True
+
+    def _weigh(self, found: str, last: str, acked: str) -> None:
+        """Whether stream and checkpoint belong together, and if not, whether to wait."""
+        if self._gap or not self._account:
+            return
+        waiting = self._settings.on_gap == "wait" and not (found == "ahead" and self._older)
+        self._gap = gap = gap_between(
+            found,
+            self._position,
+            last,
+            acked,
+            ours=self._learned,
+            theirs=self._account.learned,
+            waiting=waiting,
+        )
+        lost = gap.samples if gap and gap.kind == "stream_behind" else 0
+        args = [gap.why if gap and waiting else "", lost]
+        self._run(GAP, [self._keys.counters], args)
 
     def _judge(self) -> None:
         told = self._run(BLAME, [self._keys.in_hand, self._keys.suspects], [])
@@ -172,33 +229,47 @@ class RedisConsumer:
         until = time.monotonic() + wait_s
         if len(self._ahead) < most:
             # Every answer of the server costs an fsync: take the next batches along.
-            self._read(READ_AHEAD * most, None)
+            self._read(READ_AHEAD * most)
         if len(self._ahead) < most:
             self._unmark()
         while len(self._ahead) < most and not (self._ahead and self._alone(self._ahead[0])):
             left_s = until - time.monotonic()
             if left_s <= 0 or stopping():
                 break
-            self._read(most, max(1, int(1000 * min(left_s, self._block_s))))
+            # No script can wait. This only looks, so a worker that does not lead takes nothing.
+            block_ms = max(1, int(1000 * min(left_s, self._block_s)))
+            if self._redis.xread({self._keys.stream: self._last()}, count=1, block=block_ms):
+                self._read(most)
 
-    def _read(self, most: int, block_ms: int | None) -> None:
+    def _read(self, most: int) -> None:
         room = most - len(self._ahead)
         if room <= 0:
             return
-        answer = self._redis.xreadgroup(
-            GROUP, self._settings.consumer, {self._keys.stream: ">"}, count=room, block=block_ms
-        )
-        fresh = [Entry(i.decode(), fields or {}) for _, part in answer for i, fields in part]
+        args = [GROUP, self._settings.consumer, room, self._last()]
+        answer = self._run(READ, [self._keys.stream], args)
+        fresh = [
+            Entry(i.decode(), dict(zip(fields[::2], fields[1::2], strict=True)))
+            for _, part in answer or []
+            for i, fields in part
+        ]
         foreign = [e for e in fresh if e.fields.get(MARK[0]) != MARK[1]]
         if foreign:
             args = [a for e in foreign for a in (e.id, size_of(e.fields))]
             self._run(ADOPT, [self._keys.counters, self._keys.foreign], args)
         self._ahead.extend(fresh)
 
+    def _last(self) -> str:
+        """Id of the entry that was read last: the group stands there."""
+        return self._ahead[-1].id if self._ahead else self._handed
+
     def _unmark(self) -> None:
         if self._marked:
-            self._redis.delete(self._keys.in_hand)
-            self._marked = False
+            self._clear()
+
+    def _clear(self) -> None:
+        keys = [self._keys.in_hand, self._keys.suspects]
+        self._run(CLEAR, keys, [int(not self._held), *self._cleared])
+        self._marked, self._cleared = False, []
 
     # -- scripts -----------------------------------------------------------------------------
 
@@ -219,18 +290,26 @@ class RedisConsumer:
     def _reconcile(self, rate: str) -> None:
         keys = [self._keys.stream, self._keys.counters, self._keys.dead]
         args = [rate, f"{time.time():.3f}", self._settings.dead_letters_kept]
-        if gone := int(self._run(RECONCILE, keys, args)):
+        gone, counted, waiting = self._run(RECONCILE, keys, args)
+        self._account = counts_from((counted, waiting))
+        if gone:
             self._buried["vanished"] += gone
 
     def _run(self, script: str, keys: list[str], args: list[Any]) -> Any:
-        return self._scripts[script](keys, args)
+        return self._scripts[script]([*keys, self._keys.lease], [*args, self._token])
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
         try:
-            with translated():
+            with translated(), mended(self._redis, self._keys):
                 yield
         except StreamAway:
             # What Redis has done of it is unknown: begin again from what is finished here.
             self._joined = False
             raise
+
+
+def _wait(wait_s: float, stopping: Callable[[], bool]) -> None:
+    until = time.monotonic() + wait_s
+    while not stopping() and (left_s := until - time.monotonic()) > 0:
+        time.sleep(min(left_s, 0.1))

@@ -15,6 +15,7 @@ LearndropError
 │   └── ForeignPage          a web page of another site asks, where no key is needed
 ├── BadMessage               a stream entry that cannot be read; it is buried
 ├── NotLearnedYet            a prediction before the first label was learned
+├── NotLeading               another worker has the lease: this one may write nothing
 ├── NotFound                 an id or a version that is not kept (any more)
 ├── Unavailable              try again later; carries `retry_after_s`
 │   ├── StreamFull           the stream is at its limit
@@ -114,6 +115,10 @@ class BadMessage(LearndropError):
 
 class NotLearnedYet(LearndropError):
     """Asked to predict before any label was learned."""
+
+
+class NotLeading(LearndropError):
+    """Another worker has the lease: whatever this one still wants to write is refused."""
 
 
 class NotFound(LearndropError):

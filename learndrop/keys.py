@@ -33,8 +33,15 @@ class Keys:
 
     @property
     def counters(self) -> str:
-        """Hash: the account, vanished, bytes (of waiting pixels), rate, seen (last id in hand)."""
+        """Hash: the account, vanished, bytes (of waiting pixels), rate, seen (last id in hand),
+        acked (last id), epoch (of this hash), behind (where a stream ended that lost its end),
+        gap (what the worker waits for)."""
         return self._key("counters")
+
+    @property
+    def lease(self) -> str:
+        """Hash: token, beat and owner of the worker that leads."""
+        return self._key("lease")
 
     @property
     def fates(self) -> str:
@@ -90,6 +97,19 @@ class Keys:
     def foreign(self) -> str:
         """Set: ids of waiting entries that somebody else than the service wrote."""
         return self._key("foreign")
+
+    @property
+    def types(self) -> dict[str, str]:
+        """The type of each key that the worker works with."""
+        streams = (self.stream, self.dead, self.fates, self.published, self.events)
+        hashes = (self.counters, self.suspects, self.lease)
+        return {
+            **dict.fromkeys(streams, "stream"),
+            **dict.fromkeys(hashes, "hash"),
+            **dict.fromkeys((self.in_hand, self.state), "string"),
+            self.foreign: "set",
+            self.aside: "zset",
+        }
 
     @property
     def settled(self) -> list[str]:

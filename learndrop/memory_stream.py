@@ -8,9 +8,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
+from learndrop.errors import NotLeading
 from learndrop.fates import Fate, fate_from
+from learndrop.gap import Gap
 from learndrop.memory_taking import MemoryTaking
 from learndrop.messages import Sample
 from learndrop.settings import Settings, load_settings
@@ -19,6 +22,7 @@ from learndrop.stream import (
     Counts,
     Discarded,
     Entry,
+    Memory,
     Reason,
     account,
     checked_id,
@@ -43,6 +47,7 @@ class MemoryStream:
         )
         self.changed = threading.Condition(threading.RLock())
         self.accepted = self.learned = self.buried = self.deleted = 0
+        self.token = 0  # of the consumer made last: it leads
         self.fates: dict[str, str] = {}
         self.versions: dict[int, int] = {}
         self.seen = START
@@ -123,6 +128,15 @@ class MemoryStream:
         """See Publisher."""
         return ["the stream is in memory: a restart loses every sample"]
 
+    async def warnings(self) -> list[str]:
+        """See Publisher."""
+        return []
+
+    async def memory(self) -> Memory:
+        """See Publisher: the pixels that wait, and no limit."""
+        with self.changed:
+            return Memory(sum(map(size_of, self.entries.values())), 0)
+
     async def close(self) -> None:
         """Nothing to close."""
 
@@ -145,6 +159,8 @@ class MemoryConsumer:
     def __init__(self, stream: MemoryStream) -> None:
         self._stream = stream
         self._buried: Counter[Reason] = Counter()
+        stream.token += 1
+        self._token = stream.token
         self.open(START)
 
     @property
@@ -157,7 +173,12 @@ class MemoryConsumer:
         """See Consumer."""
         return self._buried
 
-    def open(self, position: str) -> None:
+    @property
+    def gap(self) -> Gap | None:
+        """See Consumer: entries in memory cannot be older than a checkpoint of them."""
+        return None
+
+    def open(self, position: str, *, learned: int = 0, older: bool = False) -> None:
         """See Consumer."""
         self._position = self._handed = position
         self._opened = False
@@ -168,7 +189,7 @@ class MemoryConsumer:
     ) -> list[Entry]:
         """See Consumer."""
         until = time.monotonic() + wait_s
-        with self._stream.changed:
+        with self._leading():
             if not self._opened:
                 self._judge()
             while len(self._after()) < most and not stopping():
@@ -189,7 +210,7 @@ class MemoryConsumer:
 
     def hold(self, ids: Sequence[str]) -> set[str]:
         """See Consumer."""
-        with self._stream.changed:
+        with self._leading():
             gone = self._stream.fates.keys() & set(ids)
             held = [i for i in ids if i not in gone]
             if held:
@@ -208,7 +229,7 @@ class MemoryConsumer:
     def ack(self, through: str) -> int:
         """See Consumer."""
         stream = self._stream
-        with stream.changed:
+        with self._leading():
             done = [i for i in stream.entries if _number(i) <= _number(through)]
             learned = [i for i in done if stream.settle(i)]
             stream.learned += len(learned)
@@ -224,7 +245,7 @@ class MemoryConsumer:
 
     def bury(self, entry: Entry, reason: Reason, why: str) -> None:
         """See Consumer."""
-        with self._stream.changed:
+        with self._leading():
             if self._stream.settle(entry.id):
                 self._stream.dead.append((entry.id, reason, why, entry.fields))
                 self._stream.end(entry.id, f"buried {reason} {why}")
@@ -233,7 +254,7 @@ class MemoryConsumer:
 
     def published(self, version: int, position: str) -> None:
         """See Consumer."""
-        with self._stream.changed:
+        with self._leading():
             if _number(position) > max(self._stream.versions, default=0):
                 self._stream.versions[_number(position)] = version
 
@@ -243,6 +264,13 @@ class MemoryConsumer:
 
     def close(self) -> None:
         """Nothing to close."""
+
+    @contextmanager
+    def _leading(self) -> Iterator[None]:
+        with self._stream.changed:
+            if self._token != self._stream.token:
+                raise NotLeading("another consumer was made")
+            yield
 
     def _judge(self) -> None:
         stream = self._stream

@@ -16,8 +16,8 @@ from __future__ import annotations
 import builtins
 import logging
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,10 +59,16 @@ class Registry:
     Args:
         root: the folder; made when something is written.
         keep: how many of the newest versions stay, besides the current and the pinned.
+        sealing: makes what is entered around the writes by which a version begins to count.
     """
 
-    def __init__(self, root: Path, keep: int = 8) -> None:
-        self.root, self.keep = root, keep
+    def __init__(
+        self,
+        root: Path,
+        keep: int = 8,
+        sealing: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        self.root, self.keep, self._sealing = root, keep, sealing
         self._blobs, self._shelf = BlobStore(root / "blobs"), Shelf(root)
 
     # -- changing ---------------------------------------------------------------------------
@@ -210,9 +216,10 @@ class Registry:
         sync_folder(self._blobs.root)
         current, held = self._shelf.pointer()
         number = max([0, current or 0, *self._shelf.numbers()]) + 1
-        self._shelf.write(Manifest(number, time.time(), about, blobs))
-        if not held:
-            self._shelf.point(number)
+        with self._sealing():
+            self._shelf.write(Manifest(number, time.time(), about, blobs))
+            if not held:
+                self._shelf.point(number)
         return number
 
     def _load(self, number: int) -> Version:

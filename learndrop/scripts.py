@@ -11,6 +11,31 @@ sorted set until the learned ones have come so far.
 
 from __future__ import annotations
 
+FENCE = """
+-- Put before what only the worker that leads may do. The last key is the lease, the last argument
+-- the token; what follows does not see them.
+local token, lease = table.remove(ARGV), table.remove(KEYS)
+local leads = redis.call('HGET', lease, 'token')
+if not leads then return redis.error_reply('NOLEASE the lease is gone') end
+if leads ~= token then return redis.error_reply('FENCED the worker ' .. leads .. ' leads') end
+"""
+
+READ = """
+-- KEYS stream; ARGV group, consumer, most entries, last id that this worker has read. Gives the
+-- next ones, without waiting. A client may come back from a lost connection unnoticed, and to
+-- another server: a group that stands elsewhere is not read from.
+local group, consumer, most, last = unpack(ARGV)
+local groups = redis.pcall('XINFO', 'GROUPS', KEYS[1])
+for _, info in ipairs(groups.err and {} or groups) do
+  local told = {}
+  for i = 1, #info, 2 do told[info[i]] = info[i + 1] end
+  if told['name'] == group and told['last-delivered-id'] ~= last then
+    return redis.error_reply('STRAYED the group stands at ' .. told['last-delivered-id'])
+  end
+end
+return redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', most, 'STREAMS', KEYS[1], '>')
+"""
+
 _IDS = """
 -- Whether one id comes before another; as text, since they may be larger than Lua counts exactly.
 local function before(a, b)
@@ -79,6 +104,9 @@ ACK = (
 local most, upto = tonumber(ARGV[3]), ARGV[2]
 local found = redis.call('XRANGE', KEYS[1], '-', upto, 'COUNT', most)
 settle(ARGV[1], found, 'learned')
+if before(redis.call('HGET', KEYS[2], 'acked') or '0-0', upto) then
+  redis.call('HSET', KEYS[2], 'acked', upto)
+end
 if #found == most then upto = found[most][1] end
 local told = {}
 for n, entry in ipairs(found) do told[n] = {entry[1], 'learned'} end
@@ -187,6 +215,26 @@ return gone
 """
 )
 
+CLEAR = """
+-- KEYS in hand, suspects; ARGV whether nothing is in hand any more, then ids that killed nobody.
+if ARGV[1] == '1' then redis.call('DEL', KEYS[1]) end
+for i = 2, #ARGV do redis.call('HDEL', KEYS[2], ARGV[i], ARGV[i] .. ':alone') end
+return 0
+"""
+
+GAP = """
+-- KEYS counters; ARGV what the worker waits for or '', samples that only the checkpoint has. Those
+-- are in the weights: once it goes on they count as accepted and learned.
+if ARGV[1] ~= '' then
+  redis.call('HSET', KEYS[1], 'gap', ARGV[1])
+else
+  redis.call('HDEL', KEYS[1], 'gap', 'behind')
+  redis.call('HINCRBY', KEYS[1], 'accepted', ARGV[2])
+  redis.call('HINCRBY', KEYS[1], 'learned', ARGV[2])
+end
+return 0
+"""
+
 ADOPT = """
 -- KEYS counters, foreign; ARGV id, bytes, id, bytes, ... Counts entries that were written by hand.
 for i = 1, #ARGV, 2 do
@@ -198,31 +246,50 @@ end
 return 0
 """
 
-JOIN = """
--- KEYS stream, counters; ARGV group, position. The group now reads what comes after the position.
-redis.call('HSET', KEYS[2], 'seen', ARGV[2])
-local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], ARGV[2], 'MKSTREAM')
-if made.err then
-  if not string.find(made.err, 'BUSYGROUP') then return made end
-  redis.call('XGROUP', 'SETID', KEYS[1], ARGV[1], ARGV[2])
+JOIN = (
+    _IDS
+    + """
+-- KEYS stream, counters; ARGV group, position, epoch, then the account as it was known last (names
+-- and numbers) or nothing. The group now reads what comes after the position. Returns what it found
+-- ('well', 'emptied', 'behind' or 'ahead'), the last id of the stream and the last acknowledged.
+local lost = redis.call('HSETNX', KEYS[2], 'epoch', ARGV[3]) == 1
+if lost then
+  -- The account was deleted under us: what is known of it is put back.
+  for i = 4, #ARGV, 2 do redis.call('HINCRBY', KEYS[2], ARGV[i], ARGV[i + 1]) end
 end
-local info = redis.call('XINFO', 'STREAM', KEYS[1])
+local function join(position)
+  local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], position, 'MKSTREAM')
+  if not made.err then return end
+  if not string.find(made.err, 'BUSYGROUP') then return made end
+  redis.call('XGROUP', 'SETID', KEYS[1], ARGV[1], position)
+end
+local failed = join(ARGV[2])
+if failed then return failed end
+redis.call('HSET', KEYS[2], 'seen', ARGV[2])
 local last = '0-0'
+local info = redis.call('XINFO', 'STREAM', KEYS[1])
 for i = 1, #info, 2 do
   if info[i] == 'last-generated-id' then last = info[i + 1] end
 end
-local function parts(id)
-  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
-  return tonumber(ms), tonumber(seq)
+local acked = redis.call('HGET', KEYS[2], 'acked') or '0-0'
+local found = before(ARGV[2], acked) and 'ahead' or 'well'
+if before(last, ARGV[2]) then
+  if last ~= '0-0' and lost then
+    -- Emptied, and written to since: all that lies there is new, whatever its ids.
+    join('0-0')
+    redis.call('HSET', KEYS[2], 'seen', '0-0')
+    return {'emptied', last, acked}
+  end
+  if last ~= '0-0' then redis.call('HSET', KEYS[2], 'behind', last) end
+  -- Ids only ever grow from here, or what is accepted next would count as already learned.
+  redis.call('XSETID', KEYS[1], ARGV[2])
 end
-local last_ms, last_seq = parts(last)
-local ms, seq = parts(ARGV[2])
-if last_ms > ms or (last_ms == ms and last_seq >= seq) then return 0 end
--- The stream is younger than the checkpoint (emptied, or a server that lost its end). Ids only
--- ever grow from here, or what is accepted next would count as already learned.
-redis.pcall('XSETID', KEYS[1], ARGV[2])
-return 1
+-- Kept until the worker goes on: the id of the stream does not tell it any more.
+local behind = redis.call('HGET', KEYS[2], 'behind')
+if behind then found, last = 'behind', behind end
+return {found, last, acked}
 """
+)
 
 BLAME = """
 -- KEYS in hand, suspects. Whoever was in hand when the worker died has one death more.
@@ -240,7 +307,8 @@ return redis.call('HGETALL', KEYS[2])
 """
 
 RECONCILE = """
--- KEYS stream, counters, dead; ARGV rate or '', time, dead letters kept. Returns how many vanished.
+-- KEYS stream, counters, dead; ARGV rate or '', time, dead letters kept. Returns how many vanished,
+-- and the account.
 local waiting = redis.call('XLEN', KEYS[1])
 local counted = redis.call('HMGET', KEYS[2], 'accepted', 'learned', 'buried', 'deleted', 'bytes')
 for i = 1, 5 do counted[i] = tonumber(counted[i] or '0') end
@@ -261,5 +329,6 @@ if waiting == 0 then
     if string.sub(name, 1, 8) == 'waiting:' then redis.call('HDEL', KEYS[2], name) end
   end
 end
-return math.max(gone, 0)
+local now = redis.call('HMGET', KEYS[2], 'accepted', 'learned', 'buried', 'deleted')
+return {math.max(gone, 0), now, waiting}
 """

@@ -113,6 +113,12 @@ class Settings(BaseSettings):
     """Times an entry may be in hand when the worker dies before it is buried."""
     dead_letters_kept: int = Field(1000, ge=1, le=1_000_000)
     """Buried entries kept for inspection; the oldest go first (they stay counted)."""
+    fsync: Literal["always", "everysec"] = "always"
+    """What Redis must have as appendfsync; `everysec` may lose a second of accepted samples."""
+    redis_memory_bytes: int = Field(2048 * MIB, ge=16 * MIB)
+    """Memory limit that `make up` and docker-compose.yml give to Redis."""
+    memory_near: float = Field(0.85, gt=0, lt=1)
+    """Share of its memory limit from which on Redis counts as nearly full."""
     fates_kept: int = Field(1_000_000, ge=1, le=1_000_000_000)
     """Ended samples whose fate can be asked for by id (19 bytes of Redis each); the oldest go."""
     events_kept: int = Field(500, ge=10, le=10_000)
@@ -129,6 +135,10 @@ class Settings(BaseSettings):
     """Arriving samples in one training step."""
     batch_wait_s: float = Field(0.5, ge=0, le=60)
     """How long a batch may wait to fill before a smaller one is learned."""
+    lease_s: float = Field(3.0, ge=0.3, le=600)
+    """A worker that leads and is silent for this long is taken over by one that stands by."""
+    on_gap: Literal["wait", "go_on"] = "wait"
+    """When the stream lacks what the checkpoint has, or the checkpoint what was acknowledged."""
     stall_s: float = Field(120.0, gt=0)
     """Without progress of the worker for this long (a step that hangs), its /healthz says 503;
     after twice that it ends itself, to be started again."""

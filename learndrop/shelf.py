@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from learndrop.manifest import Manifest
 log = logging.getLogger(__name__)
 
 HELD = b"held"
+LONGEST_CHANGE_S = 10.0
 
 
 class Shelf:
@@ -26,18 +28,34 @@ class Shelf:
 
     @contextmanager
     def changing(self, *folders: Path) -> Iterator[None]:
-        """One process at a time changes something; what a crash left half written goes first."""
+        """One process at a time changes something; what a crash left half written goes first.
+
+        Raises:
+            BlockingIOError: if another process is at it for longer than any change takes.
+        """
         used = (self.root, self._folder, *folders)
         for folder in used:
             make_folder(folder)
         fd = os.open(self.root / "LOCK", os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)  # let go by close, also by a crash
+            self._lock(fd)  # let go by close, also by a crash
             for folder in used:
                 remove_leftovers(folder)
             yield
         finally:
             os.close(fd)
+
+    def _lock(self, fd: int) -> None:
+        """Wait for whoever changes something, but not for ever: it may have been paused."""
+        until = time.monotonic() + LONGEST_CHANGE_S
+        while True:
+            try:
+                return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as exc:
+                if time.monotonic() > until:
+                    told = f"another process has held it for {LONGEST_CHANGE_S:g} s"
+                    raise BlockingIOError(exc.errno, told, str(self.root / "LOCK")) from exc
+            time.sleep(0.01)
 
     # -- manifests --------------------------------------------------------------------------
 

@@ -76,6 +76,7 @@ def summary(state: Mapping[str, Any]) -> list[str]:
     accuracy = (state.get("prequential") or {}).get("accuracy")
     flops = state.get("flops") or {}
     version = (state.get("model") or {}).get("version")
+    gap = (state.get("stream") or {}).get("gap")
     done, full = float(flops.get("done") or 0), float(flops.get("full") or 0)
     return [
         "accuracy  " + ("nothing learned yet" if accuracy is None else f"{100 * accuracy:.1f} %"),
@@ -86,6 +87,7 @@ def summary(state: Mapping[str, Any]) -> list[str]:
         + f", {counts.get('pending', 0):,} pending",
         f"dropped   {drop.get('depth', 0)} of {drop.get('total', 0)} units"
         + (f", {100 * (1 - done / full):.0f} % of training FLOPs saved" if full else ""),
+        *([f"gap       {gap['why']}"] if gap else []),
         "model     " + ("none yet" if version is None else f"version {version}"),
     ]
 

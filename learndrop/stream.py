@@ -18,6 +18,7 @@ import redis
 from learndrop.connections import connect_async, translated
 from learndrop.errors import BadInput, NotFound
 from learndrop.fates import Fate, fate_from
+from learndrop.gap import Gap
 from learndrop.keys import GROUP, Keys
 from learndrop.messages import Sample
 from learndrop.publish_script import PUBLISH
@@ -76,6 +77,31 @@ class Counts:
         return self.accepted - self.learned - self.buried - self.deleted - self.pending
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The server's memory in bytes; a limit of 0 is none."""
+
+    used_bytes: int
+    limit_bytes: int
+
+    def warnings(self, near: float) -> list[str]:
+        """What to say of it, when `near` is the share of the limit that counts as nearly full.
+
+        >>> Memory(90, 100).warnings(0.85)
+        ['Redis uses 90 of its 100 bytes (maxmemory): at the limit nothing more is accepted']
+        >>> Memory(80, 100).warnings(0.85), len(Memory(80, 0).warnings(0.85))
+        ([], 1)
+        """
+        if not self.limit_bytes:
+            return ["Redis has no maxmemory: it may grow until the machine ends it"]
+        if self.used_bytes < near * self.limit_bytes:
+            return []
+        return [
+            f"Redis uses {self.used_bytes} of its {self.limit_bytes} bytes (maxmemory):"
+            " at the limit nothing more is accepted"
+        ]
+
+
 class Publisher(Protocol):
     """What the service may do."""
 
@@ -127,11 +153,24 @@ class Publisher(Protocol):
         """Name every setting of the server by which accepted samples could be lost."""
         ...
 
+    async def warnings(self) -> list[str]:
+        """Name what is not well yet loses nothing: memory that runs short, a worker that waits."""
+        ...
+
+    async def memory(self) -> Memory:
+        """How much memory the server uses, and may use.
+
+        Raises:
+            StreamAway: when Redis does not answer.
+        """
+        ...
+
     async def close(self) -> None: ...
 
 
 class Consumer(Protocol):
-    """What the worker may do. Every method but `open` and `release` may raise StreamAway.
+    """What the worker may do. Every method but `open` and `release` may raise StreamAway, and
+    NotLeading once another worker has taken over: nothing is changed then.
 
     After StreamAway whatever was claimed and not released is claimed again, in the same order.
     """
@@ -146,8 +185,19 @@ class Consumer(Protocol):
         """How many entries this consumer buried, by reason."""
         ...
 
-    def open(self, position: str) -> None:
-        """Start after `position`: everything up to it is learned, everything after it is not."""
+    @property
+    def gap(self) -> Gap | None:
+        """What the stream and the position that it was opened at miss of each other."""
+        ...
+
+    def open(self, position: str, *, learned: int = 0, older: bool = False) -> None:
+        """Start after `position`: everything up to it is learned, everything after it is not.
+
+        Args:
+            position: of the checkpoint.
+            learned: samples that it has learned.
+            older: whether it is known that a newer one is damaged.
+        """
         ...
 
     def claim(
@@ -244,6 +294,7 @@ class RedisPublisher:
     async def check(self) -> list[str]:
         """See Publisher."""
         problems = []
+        allowed = {"everysec": "always"} if self._settings.fsync == "everysec" else {}
         for option, (safe, risk) in DURABLE.items():
             with translated():
                 try:
@@ -251,9 +302,26 @@ class RedisPublisher:
                 except redis.ResponseError as exc:  # renamed or forbidden, as managed servers do
                     problems.append(f"{option} cannot be checked: {exc}")
                     continue
-            if found != safe:
+            if allowed.get(found, found) != safe:
                 problems.append(f"{option} is {found!r}, not {safe!r}: {risk}")
         return problems
+
+    async def warnings(self) -> list[str]:
+        """See Publisher."""
+        with translated():
+            gap = await self._redis.hget(self._keys.counters, "gap")
+        told = (await self.memory()).warnings(self._settings.memory_near)
+        if gap:
+            told.append(f"the worker waits (LEARNDROP_ON_GAP): {gap.decode()}")
+        if self._settings.fsync == "everysec":
+            told.append("LEARNDROP_FSYNC=everysec: a power cut may lose a second of samples")
+        return told
+
+    async def memory(self) -> Memory:
+        """See Publisher."""
+        with translated():
+            told = await self._redis.info("memory")
+        return Memory(int(told["used_memory"]), int(told.get("maxmemory", 0)))
 
     async def close(self) -> None:
         """Close the connections."""

@@ -102,6 +102,14 @@ class ServiceMetrics:
             "Samples in the stream; NaN while Redis does not answer.",
             registry=registry,
         )
+        self.redis_memory = Gauge(
+            "learndrop_redis_memory_bytes",
+            "Memory that Redis uses; NaN while it does not answer.",
+            registry=registry,
+        )
+        self.redis_memory_limit = Gauge(
+            "learndrop_redis_memory_limit_bytes", "Its maxmemory; 0 is none.", registry=registry
+        )
         Info("learndrop_build", "What is running.", registry=registry).info(
             {"version": metadata.version("learndrop"), "process": "service"}
         )

@@ -187,3 +187,4 @@ class Ready(BaseModel):
     model: int | None
     keys: str = Field(description="Whether an API key is asked for.")
     trouble: str | None = Field(description="Why the keys file in force is not the one on disk.")
+    warnings: list[str] = Field(description="What is not well, and loses nothing yet.")

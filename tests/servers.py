@@ -11,7 +11,9 @@ import pytest
 import redis
 
 from deploy.embedded import EmbeddedRedis, find_server
+from learndrop.consumer import RedisConsumer
 from learndrop.errors import DidNotStart
+from learndrop.lease import Lease
 from learndrop.settings import Settings, load_settings
 
 _numbers = itertools.count(1)
@@ -44,3 +46,12 @@ def settings_on(server: EmbeddedRedis, **overrides: Any) -> Settings:
 def client_of(server: EmbeddedRedis) -> Any:
     """A plain client, for what an operator's hand would do."""
     return redis.Redis.from_url(server.url, protocol=2)
+
+
+def leading(settings: Settings) -> RedisConsumer:
+    """A consumer that leads from now on, as a worker after the death of the one before."""
+    lease = Lease(settings)
+    try:
+        return RedisConsumer(settings, lease.take())
+    finally:
+        lease.close()

@@ -94,8 +94,13 @@ def test_every_container_has_a_health_check_and_starts_after_healthy_ones(name: 
 
 def test_redis_cannot_lose_or_evict_what_was_accepted() -> None:
     command = SERVICES["redis"]["command"]
-    for option in ("--appendonly yes", "--appendfsync always", "--maxmemory-policy noeviction"):
+    for option in (
+        "--appendonly yes",
+        "--appendfsync ${LEARNDROP_FSYNC:-always}",
+        "--maxmemory-policy noeviction",
+    ):
         assert option in command
+    assert "--maxmemory ${LEARNDROP_REDIS_MEMORY_BYTES:-" in command
     assert "ports" not in SERVICES["redis"]
     assert COMPOSE["networks"]["stream"]["internal"] is True
 
@@ -197,7 +202,13 @@ def test_each_alert_has_its_section_in_the_runbook() -> None:
 
 def test_prometheus_scrapes_what_the_compose_file_runs() -> None:
     jobs = read("deploy/prometheus/prometheus.yml")["scrape_configs"]
-    targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in jobs}
+    targets = {
+        job["job_name"]: job["static_configs"][0]["targets"]
+        for job in jobs
+        if "static_configs" in job
+    }
+    (found,) = (job["dns_sd_configs"][0] for job in jobs if job["job_name"] == "learndrop-worker")
+    targets["learndrop-worker"] = [f"{name}:{found['port']}" for name in found["names"]]
     ports = {name: SERVICES[name]["environment"] for name in ("service", "worker")}
     assert targets["learndrop-service"] == [f"service:{ports['service']['LEARNDROP_PORT']}"]
     assert targets["learndrop-worker"] == [f"worker:{ports['worker']['LEARNDROP_METRICS_PORT']}"]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from learndrop.errors import DamagedFile, StreamAway
+from learndrop.errors import DamagedFile, NotLeading, StreamAway
 from learndrop.events import Event
 from learndrop.memory_stream import MemoryConsumer, MemoryStream
 from learndrop.messages import Sample
@@ -556,3 +556,31 @@ def test_the_account_and_the_figures_are_shown(world: World) -> None:
     assert world.value("learndrop_step_seconds_total", part="train") == pytest.approx(0.4)
     assert world.value("learndrop_model_version") == len(world.registry.abouts) > 0
     assert world.value("learndrop_redis_up") == 1
+
+
+def test_a_worker_that_was_taken_over_writes_nothing_more(world: World) -> None:
+    world.publish(*"abcdefgh")
+    world.story.fails["publish"] = [NotLeading("another leads")]
+    with pytest.raises(NotLeading):
+        world.run(turns=9)
+    assert world.story.kinds()[-1] == "publish"  # no checkpoint, no ack, not even at the end
+    assert world.saved == []
+    assert world.value("learndrop_write_failures_total", what="publish") == 0
+    assert world.adds_up() == Counts(8, 0, 0, 8)
+
+
+def test_a_deleted_sample_is_left_out_of_its_batch(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = world.publish(*"abcd")
+    claim = world.stream.claim
+
+    def deleted_after_the_claim(*args: Any) -> list[Entry]:
+        entries = claim(*args)
+        asyncio.run(world.memory.discard([published[1]]))
+        return entries
+
+    monkeypatch.setattr(world.stream, "claim", deleted_after_the_claim)
+    world.run(turns=2)
+    assert world.learner.labels == ["a", "c", "d"]
+    assert world.adds_up() == Counts(4, 3, 0, 0, deleted=1)

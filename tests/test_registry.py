@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import random
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import orjson
 import pytest
 
 from learndrop import files
-from learndrop.errors import DamagedFile, NoModel, NotFound, UnknownFileFormat
+from learndrop.errors import DamagedFile, NoModel, NotFound, NotLeading, UnknownFileFormat
 from learndrop.registry import Registry
 from tests.crashes import Crash, CrashAt, Story, raise_crash
 
@@ -503,3 +505,32 @@ def test_a_read_only_folder_can_be_read(registry: Registry) -> None:
 def test_the_registry_needs_no_torch() -> None:
     program = "import sys, learndrop.registry, learndrop.spec; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, check=True)
+
+
+def test_a_process_that_was_paused_in_the_middle_stops_no_other_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("learndrop.shelf.LONGEST_CHANGE_S", 0.05)
+    registry = Registry(tmp_path)
+    registry.publish({"head": b"1"}, {})
+    with open(tmp_path / "LOCK") as paused:
+        fcntl.flock(paused, fcntl.LOCK_EX)
+        with pytest.raises(OSError, match="LOCK"):
+            registry.publish({"head": b"2"}, {})
+    assert registry.publish({"head": b"3"}, {}) == 2
+
+
+def test_what_makes_a_version_count_is_refused_to_a_worker_that_leads_no_more(
+    tmp_path: Path,
+) -> None:
+    class Refused(AbstractContextManager[None]):
+        def __enter__(self) -> None:
+            raise NotLeading("another leads")
+
+        def __exit__(self, *told: object) -> None: ...
+
+    Registry(tmp_path).publish({"head": b"1"}, {})
+    with pytest.raises(NotLeading):
+        Registry(tmp_path, sealing=Refused).publish({"head": b"2"}, {})
+    assert [row["number"] for row in Registry(tmp_path).list()] == [1]
+    assert Registry(tmp_path).load().parts == {"head": b"1"}

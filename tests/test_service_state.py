@@ -17,7 +17,7 @@ from learndrop.registry import Registry
 from service.app import create_app
 from service.problems import KINDS
 from tests.published import CLASSES, publish
-from tests.servers import client_of, server, settings_on
+from tests.servers import client_of, require_server, server, settings_on
 from tests.services import NPZ, ingress, is_problem, npz, pixels
 
 __all__ = ["server"]
@@ -147,6 +147,7 @@ def test_ready_without_a_model_because_samples_come_first(http: TestClient) -> N
         "model": None,
         "keys": "no keys: whoever reaches this address may do anything",
         "trouble": None,
+        "warnings": [],
     }
 
 
@@ -171,6 +172,47 @@ def test_a_server_that_could_lose_data_is_named_by_readyz(
             assert http.get("/healthz").status_code == 200
     finally:
         own.stop()
+
+
+def test_memory_that_runs_short_is_warned_of_before_samples_are_refused(
+    server: EmbeddedRedis, tmp_path: Path
+) -> None:
+    with EmbeddedRedis(tmp_path / "redis", memory_bytes=64 * 1024 * 1024) as own:
+        settings = settings_on(own, data_dir=tmp_path)
+        with TestClient(create_app(settings)) as http, client_of(own) as redis:
+            assert http.get("/readyz").json()["warnings"] == []
+            used = int(redis.info("memory")["used_memory"])
+            redis.config_set("maxmemory", int(used * 1.12))  # more than 85 % of it
+            ready = http.get("/readyz")
+            assert ready.status_code == 200  # nothing is refused yet
+            (warning,) = ready.json()["warnings"]
+            assert "maxmemory" in warning and str(int(used * 1.12)) in warning
+            body = npz(images=pixels(1), labels=[1])
+            assert http.post("/v1/samples", content=body, headers=NPZ).status_code == 202
+            assert http.get("/metrics").status_code == 200
+            series = http.app.state.rooms.metrics.registry  # type: ignore[attr-defined]
+            limit = series.get_sample_value("learndrop_redis_memory_limit_bytes")
+            assert limit == int(used * 1.12)
+            assert series.get_sample_value("learndrop_redis_memory_bytes") > 0.85 * limit
+            redis.config_set("maxmemory", 0)
+            (warning,) = http.get("/readyz").json()["warnings"]
+            assert "no maxmemory" in warning
+
+
+def test_everysec_is_allowed_by_a_setting_that_is_warned_of(tmp_path: Path) -> None:
+    require_server()
+    with EmbeddedRedis(tmp_path / "redis", fsync="everysec") as own:
+        with TestClient(create_app(settings_on(own, data_dir=tmp_path))) as http:
+            problem = is_problem(http.get("/readyz"), 503, "not-ready")
+            assert "everysec" in problem["reasons"][0]
+        allowed = settings_on(own, data_dir=tmp_path, fsync="everysec")
+        with TestClient(create_app(allowed)) as http, client_of(own) as redis:
+            (warning,) = http.get("/readyz").json()["warnings"]
+            assert "everysec" in warning and "lose" in warning
+            redis.config_set("appendfsync", "no")  # that is less than was allowed
+            is_problem(http.get("/readyz"), 503, "not-ready")
+            redis.config_set("appendfsync", "always")
+            assert http.get("/readyz").status_code == 200
 
 
 def test_the_stream_in_memory_is_told_as_well(tmp_path: Path) -> None:

@@ -17,11 +17,12 @@ from learndrop.consumer import RedisConsumer
 from learndrop.errors import BadInput, BadSettings, NotFound, StreamAway, StreamFull, TooLarge
 from learndrop.fates import Fate
 from learndrop.keys import GROUP, Keys
+from learndrop.lease import Lease
 from learndrop.memory_stream import MemoryStream
 from learndrop.messages import Sample
 from learndrop.settings import Settings, load_settings
 from learndrop.stream import START, Consumer, Counts, Entry, Publisher, RedisPublisher
-from tests.servers import client_of, require_server, server, settings_on
+from tests.servers import client_of, leading, require_server, server, settings_on
 
 __all__ = ["server"]
 
@@ -83,7 +84,7 @@ class OnServer(Place):
         self.consumers: list[RedisConsumer] = []
 
     def consumer(self) -> Consumer:
-        self.consumers.append(RedisConsumer(self.settings))
+        self.consumers.append(leading(self.settings))
         return self.consumers[-1]
 
     def write_by_hand(self, fields: Mapping[bytes, bytes]) -> str:
@@ -439,7 +440,8 @@ async def test_an_entry_written_by_hand_is_in_the_account(place: Place) -> None:
     assert await place.adds_up() == Counts(4, 0, 0, 4)
     consumer.bury(entries[1], "unreadable", "no version")
     assert await place.adds_up() == Counts(4, 0, 1, 3)
-    place.consumer().claim(10, 0)  # seen once more by a restarted worker, counted once
+    consumer = place.consumer()
+    consumer.claim(10, 0)  # seen once more by a restarted worker, counted once
     consumer.release()
     consumer.ack(consumer.position)
     assert await place.adds_up() == Counts(4, 3, 1, 0)
@@ -641,24 +643,92 @@ async def test_a_destroyed_group_is_made_again_where_the_worker_was(
     here: OnServer, how: str
 ) -> None:
     await here.publish(4)
-    consumer = here.consumer()
+    lease = Lease(here.settings)
+    consumer = RedisConsumer(here.settings, lease.take())
+    here.consumers.append(consumer)
     learn(consumer, 2)
     if how == "group":
         here.client.xgroup_destroy(here.keys.stream, GROUP)
     else:
         here.client.delete(*here.client.keys(f"learndrop:{here.settings.name}:*"))
         await here.publish(1)
-    with pytest.raises(StreamAway, match="NOGROUP"):
+    with pytest.raises(StreamAway, match="NOGROUP|NOLEASE"):
         consumer.claim(10, 0)
+    lease.renew()
+    lease.close()
     assert numbers(learn(consumer)) == ([2, 3] if how == "group" else [0])
     consumer.ack(consumer.position)
-    counts = await here.adds_up()
-    assert counts == (Counts(4, 4, 0, 0) if how == "group" else Counts(1, 1, 0, 0))
+    # What is gone is counted as gone, by what was known of the account.
+    left = Counts(4, 4, 0, 0) if how == "group" else Counts(5, 1, 4, 0)
+    assert await here.adds_up() == left
+
+
+@pytest.mark.parametrize("where", ["0", "$"])  # as on another server, or by an operator's hand
+async def test_a_group_that_was_moved_is_not_read_from(here: OnServer, where: str) -> None:
+    await here.publish(6)
+    consumer = here.consumer()
+    learn(consumer, 2)
+    consumer.ack(consumer.position)
+    await here.publish(1)
+    here.client.xgroup_setid(here.keys.stream, GROUP, where)
+    with pytest.raises(StreamAway, match="STRAYED"):
+        consumer.claim(100, 0)
+    assert numbers(learn(consumer)) == [2, 3, 4, 5, 0]
+
+
+async def test_a_stream_that_lost_its_end_is_claimed_from_only_as_told(here: OnServer) -> None:
+    published = await here.publish(6)
+    consumer = here.consumer()
+    learn(consumer, 4)
+    consumer.ack(consumer.position)
+    ahead = "99999999999999-5"  # a checkpoint that has learned more than the stream ever had
+    for _ in range(2):  # also after one more start
+        waiting = here.consumer()
+        waiting.open(ahead, learned=9)
+        assert waiting.claim(10, 0) == []
+        assert waiting.gap is not None and waiting.gap.waiting
+        assert (waiting.gap.kind, waiting.gap.samples) == ("stream_behind", 3)
+        assert published[-1] in waiting.gap.why and ahead in waiting.gap.why
+    # The two that waited lie before the checkpoint's position: it has learned them, it says.
+    assert await here.adds_up() == Counts(6, 6, 0, 0)
+    told = leading(here.settings.model_copy(update={"on_gap": "go_on"}))
+    here.consumers.append(told)
+    told.open(ahead, learned=9)
+    (new,) = await here.publish(1)
+    assert ids(learn(told)) == [new]
+    told.ack(told.position)
+    assert told.gap is not None and not told.gap.waiting
+    assert await here.adds_up() == Counts(10, 10, 0, 0)
+
+
+async def test_a_checkpoint_that_lacks_what_was_acknowledged_waits_unless_it_is_known_why(
+    here: OnServer,
+) -> None:
+    published = await here.publish(6)
+    consumer = here.consumer()
+    learn(consumer, 4)
+    consumer.ack(consumer.position)
+    foreign = here.consumer()
+    foreign.open(published[1], learned=2)
+    assert foreign.claim(10, 0) == []
+    assert foreign.gap is not None and foreign.gap.waiting
+    assert (foreign.gap.kind, foreign.gap.samples) == ("checkpoint_behind", 2)
+    (warning,) = [w for w in await here.publisher.warnings() if "LEARNDROP_ON_GAP" in w]
+    assert published[3] in warning
+    known = here.consumer()  # the newest checkpoint is damaged: the one before it goes on
+    known.open(published[1], learned=2, older=True)
+    assert ids(known.claim(10, 0)) == published[4:]
+    assert known.gap is not None and not known.gap.waiting
+    right = here.consumer()
+    right.open(published[3], learned=4)
+    assert ids(right.claim(10, 0)) == published[4:]
+    assert right.gap is None
+    assert not [w for w in await here.publisher.warnings() if "LEARNDROP_ON_GAP" in w]
 
 
 async def test_entries_pending_for_another_name_are_taken_over(here: OnServer) -> None:
     await here.publish(3)
-    other = RedisConsumer(here.settings.model_copy(update={"consumer": "worker-before"}))
+    other = leading(here.settings.model_copy(update={"consumer": "worker-before"}))
     assert len(other.claim(2, 0)) == 2
     other.close()
     consumer = here.consumer()
@@ -742,10 +812,10 @@ async def test_a_key_of_a_wrong_type_is_said_and_not_suffered(here: OnServer) ->
         await here.publish(1)
     with pytest.raises(StreamAway, match="WRONGTYPE"):
         here.consumer().claim(1, 0)
-    here.client.delete(here.keys.stream)
     await here.publish(1)
     assert len(learn(here.consumer())) == 1
     await here.adds_up()
+    assert here.client.get(f"{here.keys.stream}:set-aside") == b"mine"  # nobody's value is deleted
 
 
 @pytest.fixture
@@ -809,7 +879,7 @@ async def test_a_server_that_could_lose_samples_is_named(own_server: EmbeddedRed
 
 async def test_a_url_that_is_none_is_a_bad_setting_without_its_password() -> None:
     settings = load_settings(redis_url="http://:secret@host:1/0")
-    for side in (RedisPublisher, RedisConsumer):
+    for side in (RedisPublisher, Lease, lambda known: RedisConsumer(known, token=1)):
         with pytest.raises(BadSettings) as told:
             side(settings)
         assert "secret" not in str(told.value)
@@ -817,7 +887,7 @@ async def test_a_url_that_is_none_is_a_bad_setting_without_its_password() -> Non
 
 def test_redis_errors_never_pass_the_border() -> None:
     settings = load_settings(redis_url="redis://127.0.0.1:1/0")
-    consumer = RedisConsumer(settings)
+    consumer = RedisConsumer(settings, token=1)
     for call in (consumer.counts, lambda: consumer.claim(1, 0), lambda: consumer.ack(START)):
         with pytest.raises(StreamAway) as told:
             call()

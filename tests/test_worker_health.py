@@ -14,8 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.embedded import free_port
 from learndrop.errors import DidNotStart
+from learndrop.gap import Gap
 from learndrop.settings import load_settings
 from learndrop.stream import Counts
+from worker.account import Account
 from worker.health import MOST_THREADS, answering
 from worker.metrics import WorkerMetrics
 
@@ -64,9 +66,15 @@ def test_a_worker_is_well_while_its_loop_comes_round(
     assert health(port) == (503, {"status": "starting"})
     metrics.alive(redis_up=True)
     clock.now += 59
-    assert health(port) == (200, {"status": "ok", "progress_age_s": 59.0, "redis": "up"})
+    assert health(port) == (
+        200,
+        {"status": "ok", "progress_age_s": 59.0, "redis": "up", "leading": False},
+    )
     clock.now += 2
-    assert health(port) == (503, {"status": "stalled", "progress_age_s": 61.0, "redis": "up"})
+    assert health(port) == (
+        503,
+        {"status": "stalled", "progress_age_s": 61.0, "redis": "up", "leading": False},
+    )
 
 
 def test_redis_away_does_not_make_the_worker_unwell(port: int, metrics: WorkerMetrics) -> None:
@@ -175,3 +183,32 @@ def test_the_speed_falls_to_nothing_when_nothing_is_learned(
     assert metrics.samples_per_second() == 10.0
     clock.now += 30
     assert metrics.samples_per_second() == 0.0
+
+
+def test_who_stands_by_tells_no_account_of_its_own(metrics: WorkerMetrics) -> None:
+    value = metrics.registry.get_sample_value
+    metrics.leads(True)
+    metrics.account(Counts(9, 2, 3, 4), {})
+    metrics.gap(Gap("stream_behind", 5, "because", True))
+    assert value("learndrop_worker_leading") == 1
+    kind = {"kind": "stream_behind"}
+    assert value("learndrop_stream_gap", kind) == 1
+    assert value("learndrop_stream_gap_samples", kind) == 5
+    metrics.leads(False)  # else its last word would look like samples that nobody learns
+    assert value("learndrop_worker_leading") == 0
+    assert value("learndrop_samples_pending") == value("learndrop_samples_accepted") == 0
+    assert value("learndrop_stream_gap", kind) == 0
+
+
+def test_the_account_is_scraped_as_it_was_at_one_moment() -> None:
+    registry = CollectorRegistry()
+    account = Account(registry)
+    before, after = Counts(9, 2, 3, 4), Counts(20, 12, 3, 4, deleted=1)
+    account.counts = before
+    told = []
+    for family in account.collect():
+        account.counts = after  # the worker goes on while the scrape is under way
+        told += [sample.value for sample in family.samples]
+    assert told == [9, 2, 3, 0, 4]
+    value = registry.get_sample_value
+    assert value("learndrop_samples_accepted") == 20 and value("learndrop_samples_deleted") == 1

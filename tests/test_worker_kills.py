@@ -201,14 +201,3 @@ async def test_a_second_signal_does_not_wait(service: Service, processes: Proces
     worker.send_signal(2)
     worker.send_signal(2)
     assert worker.wait(20) in {0, 130}  # 0 where the first one was done with by then
-
-
-async def test_two_workers_on_one_folder_do_not_both_learn(
-    service: Service, processes: Processes
-) -> None:
-    first = start(service, processes)
-    await service.publish(8)
-    await wait_until(lambda: len(progress(service)) == 8)
-    second = start(service, processes)
-    assert second.wait(20) == 1
-    assert f"process {first.pid}" in processes.said(second)

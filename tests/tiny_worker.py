@@ -25,7 +25,7 @@ from learndrop.messages import Sample
 from learndrop.settings import load_settings
 from learndrop.stream import START
 from tests.test_loop import Told
-from worker.lock import only_worker
+from worker.leading import Reign, Sealing, lead
 from worker.loop import run
 from worker.metrics import WorkerMetrics
 from worker.parts import Parts
@@ -87,12 +87,17 @@ class TinyLearner:
 
 
 class TinyRegistry:
-    """Counts versions."""
+    """Counts versions; who made them stands in a file."""
 
     version = 0
 
+    def __init__(self, folder: Path, sealing: Sealing) -> None:
+        self._folder, self._sealing = folder, sealing
+
     def publish(self, parts: Mapping[str, bytes], about: Mapping[str, Any]) -> int:
-        self.version += 1
+        with self._sealing(), (self._folder / "versions").open("a") as versions:
+            self.version += 1
+            versions.write(f"{os.getpid()}\n")
         return self.version
 
     def current(self) -> int | None:
@@ -114,24 +119,31 @@ def main() -> int:
     settings = load_settings()
     logs.set_up(settings, "worker")
     folder = settings.data_dir
-    with only_worker(folder):
+    metrics = WorkerMetrics(CollectorRegistry())
+
+    def learn(under: Reign) -> None:
         learner = TinyLearner(folder)
         learner.numbers, position = saved(folder)
-        stream, board = RedisConsumer(settings), WorkerBoard(settings)
+        stream, board = RedisConsumer(settings, under.token), WorkerBoard(settings)
 
         def save(position: str) -> None:
-            aside = folder / "checkpoint.part"
-            aside.write_text(json.dumps({"numbers": learner.numbers, "position": position}))
-            aside.rename(folder / "checkpoint.json")
+            aside = folder / f"checkpoint.{os.getpid()}"
+            state = {"numbers": learner.numbers, "position": position, "process": os.getpid()}
+            aside.write_text(json.dumps(state))
+            with under.sealing():
+                aside.rename(folder / "checkpoint.json")
 
-        metrics = WorkerMetrics(CollectorRegistry())
-        run(
-            Parts(settings, stream, learner, TinyRegistry(), board, metrics, save),
-            position,
-            stopping=stop,
+        registry = TinyRegistry(folder, under.sealing)
+        parts = Parts(
+            settings, stream, learner, registry, board, metrics, save, confirm=under.confirm
         )
-        stream.close()
-        board.close()
+        try:
+            run(parts, position, stopping=stop)
+        finally:
+            stream.close()
+            board.close()
+
+    lead(settings, learn, metrics, stopping=stop)
     return 0
 
 

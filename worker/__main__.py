@@ -15,16 +15,15 @@ from learndrop.board import WorkerBoard
 from learndrop.consumer import RedisConsumer
 from learndrop.errors import BadSettings, LearndropError
 from learndrop.keeping import Keeper
-from learndrop.learner import Learner
 from learndrop.registry import Registry
 from learndrop.settings import Settings, load_settings
-from learndrop.stream import START
 from worker.cores import usable_cores
 from worker.health import answering
-from worker.lock import only_worker
+from worker.leading import Reign, lead
 from worker.loop import run
 from worker.metrics import WorkerMetrics
 from worker.parts import Parts
+from worker.restorer import Restorer
 from worker.stop import Stop
 from worker.watchdog import watched
 
@@ -53,13 +52,14 @@ def main() -> int:
 
 
 def work(settings: Settings, stop: Stop) -> None:
-    """Wire the parts and learn until told to stop."""
+    """Wire the parts; stand by or learn until told to stop."""
     metrics = WorkerMetrics(CollectorRegistry(), version=version("learndrop"))
     ending = watched(metrics, 2 * settings.stall_s)  # probes of /healthz come first
-    with only_worker(settings.data_dir), answering(settings, metrics) as port, ending:
+    with answering(settings, metrics) as port, ending:
         threads = settings.worker_threads or usable_cores()
         torch.set_num_threads(threads)
-        learner, position = restored(settings)
+        restorer = Restorer(settings)
+        learner, position, _ = restorer.restored()
         log.info(
             "worker_started",
             metrics_port=port,
@@ -68,36 +68,38 @@ def work(settings: Settings, stop: Stop) -> None:
             samples_learned=learner.state()["samples_learned"],
             position=position,
         )
-        stream, board = RedisConsumer(settings), WorkerBoard(settings)
 
-        def save(position: str) -> None:
-            checkpoint.save(learner, settings.checkpoints_dir, position, settings.checkpoints_kept)
+        def learn(under: Reign) -> None:
+            learner, position, older = restorer.taken()
+            stream, board = RedisConsumer(settings, under.token), WorkerBoard(settings)
+            folder, kept = settings.checkpoints_dir, settings.checkpoints_kept
 
-        registry = Registry(settings.models_dir, keep=settings.versions_kept)
-        keeper = Keeper(learner, registry)
-        parts = Parts(
-            settings,
-            stream,
-            learner,
-            registry,
-            board,
-            metrics,
-            save,
-            Archive(settings.archive_dir, settings.archive_bytes),
-            keeper.before_publish,
-            keeper.before_checkpoint,
-        )
-        try:
-            run(parts, position, stopping=stop)
-        finally:
-            stream.close()
-            board.close()
+            def save(position: str) -> None:
+                checkpoint.save(learner, folder, position, kept, sealing=under.sealing())
 
+            registry = Registry(settings.models_dir, settings.versions_kept, under.sealing)
+            keeper = Keeper(learner, registry)
+            parts = Parts(
+                settings,
+                stream,
+                learner,
+                registry,
+                board,
+                metrics,
+                save,
+                Archive(settings.archive_dir, settings.archive_bytes),
+                keeper.before_publish,
+                keeper.before_checkpoint,
+                older,
+                under.confirm,
+            )
+            try:
+                run(parts, position, stopping=stop)
+            finally:
+                stream.close()
+                board.close()
 
-def restored(settings: Settings) -> tuple[Learner, str]:
-    """The learner of the last checkpoint and its position, or a fresh one."""
-    found = checkpoint.load_latest(settings.checkpoints_dir, settings)
-    return found or (Learner(settings), START)
+        lead(settings, learn, metrics, stopping=stop)
 
 
 if __name__ == "__main__":

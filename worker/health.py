@@ -47,7 +47,11 @@ def health(metrics: WorkerMetrics, stall_s: float) -> tuple[int, dict[str, Any]]
     idle_s = metrics.idle_s()
     if idle_s is None:
         return 503, {"status": "starting"}
-    body = {"progress_age_s": round(idle_s, 3), "redis": "up" if metrics.redis_up else "away"}
+    body = {
+        "progress_age_s": round(idle_s, 3),
+        "redis": "up" if metrics.redis_up else "away",
+        "leading": metrics.leading,
+    }
     if idle_s > stall_s:
         return 503, {"status": "stalled", **body}
     return 200, {"status": "ok", **body}

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 
 import structlog
 
-from learndrop.errors import BadMessage, LearndropError, StreamAway
+from learndrop.errors import BadMessage, LearndropError, NotLeading, StreamAway
 from learndrop.events import Event
 from learndrop.messages import Sample
 from learndrop.settings import Settings
@@ -43,21 +44,25 @@ def run(
         pause: waits so many seconds for Redis.
 
     Raises:
+        NotLeading: when another worker took over; nothing was written since.
         whatever the learner raises; the batch in hand is then learned again after a restart.
     """
-    parts.stream.open(position)
+    learned = int(parts.learner.state()["samples_learned"])
+    parts.stream.open(position, learned=learned, older=parts.older)
     loop = Loop(parts, position, stopping, clock)
     loop.went_back(parts.before_checkpoint())  # of a rotten checkpoint
     loop.publish_first_version()
-    tries = 0
+    tries, said = 0, ""
     while not stopping():
         try:
             loop.turn()
-            tries = 0
+            tries, said = 0, ""
         except StreamAway as exc:
+            parts.confirm()
             tries += 1
-            if tries == 1:  # said once, not at every try
-                log.warning("redis_away", error=str(exc))
+            if str(exc) != said:  # said once, not at every try
+                said = str(exc)
+                log.warning("redis_away", error=said)
             parts.metrics.alive(redis_up=False)
             pause(min(LONGEST_PAUSE_S, 0.05 * 2 ** min(tries, 10)))
             continue
@@ -82,6 +87,7 @@ class Loop:
         self.events: list[Event] = []
         self.unsaid: list[tuple[int, str]] = []  # versions that Redis has not heard of
         self.told_at = float("-inf")
+        self.gap_told = False
 
     def turn(self) -> None:
         """One batch, and whatever is due after it."""
@@ -133,6 +139,8 @@ class Loop:
                 parts, about = self.parts.learner.export()
                 position = self.parts.stream.position
                 version = self.parts.registry.publish(parts, {**about, "position": position})
+        except NotLeading:
+            raise
         except (OSError, LearndropError) as exc:
             log.error("publish_failed", error=str(exc))
             self.parts.metrics.failed("publish")
@@ -195,8 +203,16 @@ class Loop:
         """Tell the board and the metrics how things are."""
         if not force and self.clock() - self.told_at < TELL_S:
             return
+        gap = self.parts.stream.gap
+        if gap and not self.gap_told:
+            self.gap_told = True
+            log.error(
+                "stream_gap", kind=gap.kind, samples=gap.samples, waiting=gap.waiting, why=gap.why
+            )
         state = self.parts.learner.state()
+        state["stream"] = {"gap": gap and asdict(gap)}
         self.parts.metrics.show(state)
+        self.parts.metrics.gap(gap)
         events, self.events = self.events, []  # the board keeps what it could not tell
         self.parts.board.add_events(events)
         self.parts.board.put_state(state)

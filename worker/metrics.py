@@ -13,7 +13,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.process_collector import ProcessCollector
 
 from learndrop.events import Event, EventType
+from learndrop.gap import Gap, GapKind
 from learndrop.stream import Counts, Reason
+from worker.account import Account
 
 if TYPE_CHECKING:
     from worker.parts import Report
@@ -45,7 +47,7 @@ class WorkerMetrics:
         self._recent: deque[tuple[float, int]] = deque()
         self._alive_at: float | None = None
         self._buried_seen: dict[Reason, int] = {}
-        self.redis_up = False
+        self.redis_up = self.leading = False
         self._name_stream()
         self._name_learner()
         self._name_work()
@@ -58,20 +60,21 @@ class WorkerMetrics:
         self._buried = Counter(
             "learndrop_samples_buried", "Dead-lettered entries.", ["reason"], registry=r
         )
-        self._accepted = Gauge(
-            "learndrop_samples_accepted", "Samples the stream was ever given.", registry=r
-        )
-        self._pending = Gauge(
-            "learndrop_samples_pending", "Samples in the stream, in no checkpoint.", registry=r
-        )
         # The counters begin at zero with each process; the account goes on.
-        self._checkpointed = Gauge(
-            "learndrop_samples_checkpointed", "Samples learned and in a checkpoint.", registry=r
-        )
-        self._dead = Gauge("learndrop_samples_dead_lettered", "Entries ever buried.", registry=r)
-        self._deleted = Gauge("learndrop_samples_deleted", "Samples ever deleted.", registry=r)
+        self._account = Account(r)
         self._age = Histogram(
             "learndrop_sample_age_seconds", "From accepted to learned.", buckets=AGES_S, registry=r
+        )
+        self._leading = Gauge(
+            "learndrop_worker_leading",
+            "1 while this worker leads, 0 while it stands by.",
+            registry=r,
+        )
+        self._gap = Gauge(
+            "learndrop_stream_gap", "1 where stream and checkpoint differ.", ["kind"], registry=r
+        )
+        self._gap_samples = Gauge(
+            "learndrop_stream_gap_samples", "By how many samples.", ["kind"], registry=r
         )
         self._redis = Gauge("learndrop_redis_up", "1 while Redis answers.", registry=r)
 
@@ -187,11 +190,7 @@ class WorkerMetrics:
 
     def account(self, counts: Counts, buried: Mapping[Reason, int]) -> None:
         """Show the stream's account."""
-        self._accepted.set(counts.accepted)
-        self._pending.set(counts.pending)
-        self._checkpointed.set(counts.learned)
-        self._dead.set(counts.buried)
-        self._deleted.set(counts.deleted)
+        self._account.counts = counts
         for reason, number in buried.items():
             series = self._buried.labels(reason)
             series.inc(number - self._buried_seen.get(reason, 0))
@@ -219,6 +218,21 @@ class WorkerMetrics:
         self._doubted.set(sum(row["doubt"] is not None for row in state.get("keys", ())))
         if version := state["model"]["version"]:
             self._version.set(version)
+
+    def leads(self, leading: bool) -> None:
+        """This worker leads, or stands by."""
+        self.leading = leading
+        self._leading.set(leading)
+        if not leading:  # what it knew of the account is for another to tell
+            self.account(Counts(0, 0, 0, 0), {})
+            self.gap(None)
+
+    def gap(self, gap: Gap | None) -> None:
+        """Show what stream and checkpoint miss of each other."""
+        for kind in get_args(GapKind):
+            there = gap is not None and gap.kind == kind
+            self._gap.labels(kind).set(there)
+            self._gap_samples.labels(kind).set(gap.samples if gap and there else 0)
 
     def alive(self, *, redis_up: bool) -> None:
         """The loop came round once more."""

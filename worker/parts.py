@@ -64,6 +64,8 @@ class Parts:
     """Everything the loop works with; `save` writes a checkpoint that ends at a position.
 
     What comes before a version or a checkpoint may go back to better weights, and says so.
+    `older` says that the learner comes from an older checkpoint because the newest is damaged.
+    `confirm` raises NotLeading when this worker is known to lead no more.
     """
 
     settings: Settings
@@ -76,3 +78,5 @@ class Parts:
     archive: Archive = field(default_factory=lambda: Archive(Path(), 0))
     before_publish: Callable[[], Event | None] = as_it_is
     before_checkpoint: Callable[[], Event | None] = as_it_is
+    older: bool = False
+    confirm: Callable[[], None] = lambda: None

@@ -213,6 +213,29 @@ def flow() -> list[Json]:
             },
         ),
         series(
+            "Workers",
+            "Workers that lead (learndrop_worker_leading, exactly one) and that stand by.",
+            "short",
+            [
+                target("sum(learndrop_worker_leading)", "leading"),
+                target("count(learndrop_worker_leading == 0) or vector(0)", "standing by"),
+            ],
+            size=(12, 6),
+            colours={"leading": GREEN, "standing by": SKY},
+        ),
+        series(
+            "Redis memory",
+            "Used (learndrop_redis_memory_bytes) and the limit at which samples are refused "
+            "(learndrop_redis_memory_limit_bytes; 0 is none).",
+            "bytes",
+            [
+                target("max(learndrop_redis_memory_bytes)", "used"),
+                target("max(learndrop_redis_memory_limit_bytes)", "limit"),
+            ],
+            size=(12, 6),
+            colours={"used": BLUE, "limit": RED},
+        ),
+        series(
             "Refusals",
             "Requests a second that were answered with a problem, by its kind "
             "(learndrop_refusals_total): wrong keys, rates, shares, a full stream, bad bodies. "

@@ -44,10 +44,11 @@ async def healthz(request: Request, wired: InRooms) -> Response:
 async def readyz(request: Request, wired: InRooms) -> Response:
     """503 with `reasons` when Redis is away, or set up so that accepted samples could be lost.
 
-    No model yet is no reason (samples must come first); `model` is null then.
+    No model yet is no reason (samples must come first); `model` is null then. `warnings` name what
+    loses nothing yet: a server that is nearly full or knows no limit, a worker that waits.
     """
     try:
-        reasons = await wired.publisher.check()
+        reasons, warnings = await wired.publisher.check(), await wired.publisher.warnings()
     except StreamAway as exc:
         reasons = [f"the stream is away: {exc}"]
     if reasons:
@@ -58,6 +59,7 @@ async def readyz(request: Request, wired: InRooms) -> Response:
             "model": wired.serving.number,
             "keys": wired.gate.told,
             "trouble": wired.gate.trouble,
+            "warnings": warnings,
         }
     )
 
@@ -85,7 +87,11 @@ async def metrics(wired: InRooms, accept: Annotated[str, Header()] = "") -> Resp
     """Every series of this process, in the text format that the scraper asks for."""
     try:
         wired.metrics.pending.set((await wired.publisher.counts()).pending)
+        memory = await wired.publisher.memory()
+        wired.metrics.redis_memory.set(memory.used_bytes)
+        wired.metrics.redis_memory_limit.set(memory.limit_bytes)
     except StreamAway:
         wired.metrics.pending.set(math.nan)
+        wired.metrics.redis_memory.set(math.nan)
     encode, content_type = choose_encoder(accept)
     return Response(encode(wired.metrics.registry), headers={"content-type": content_type})

@@ -1,0 +1,117 @@
+"""A stream and a checkpoint that do not belong together are noticed, counted and waited over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.embedded import EmbeddedRedis
+from learndrop.board import ServiceBoard
+from learndrop.stream import Counts
+from tests.processes import Processes, processes
+from tests.servers import client_of, require_server, settings_on
+from tests.test_worker_kills import Service
+from tests.tiny_worker import SIZE, saved
+
+__all__ = ["processes"]
+
+
+class Pair:
+    """A server and its replica; `promote` lets the replica answer at the address of the first."""
+
+    def __init__(self, folder: Path) -> None:
+        self.first, self.replica = EmbeddedRedis(folder / "first"), EmbeddedRedis(folder / "other")
+        self.first.start()
+        self.replica.start()
+        with client_of(self.replica) as redis:
+            redis.execute_command("REPLICAOF", "127.0.0.1", self.first.port)
+
+    def caught_up(self) -> bool:
+        with client_of(self.first) as first, client_of(self.replica) as replica:
+            written = int(first.info("replication")["master_repl_offset"])
+            heard = replica.info("replication")
+            up = heard["master_link_status"] == "up"
+            return up and int(heard["slave_repl_offset"]) >= written
+
+    def cut(self) -> None:
+        """From now on the replica hears nothing."""
+        with client_of(self.replica) as redis:
+            redis.execute_command("REPLICAOF", "NO", "ONE")
+
+    def promote(self) -> None:
+        self.first.kill()
+        self.replica.stop()
+        self.replica.port = self.first.port
+        self.replica.start()
+
+    def kill(self) -> None:
+        self.first.kill()
+        self.replica.kill()
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Pair]:
+    require_server()
+    pair = Pair(tmp_path)
+    yield pair
+    pair.kill()
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_promoted_replica_without_the_end_is_noticed_and_learned_from_only_as_told(
+    pair: Pair, processes: Processes, tmp_path: Path, restarted: bool
+) -> None:
+    settings = settings_on(
+        pair.first,
+        data_dir=tmp_path / "data",
+        image_size=SIZE,
+        batch=8,
+        batch_wait_s=0.02,
+        checkpoint_s=0.1,
+        publish_s=0.1,
+    )
+    service, board = Service(settings), ServiceBoard(settings)
+    worker = processes.start("tests.tiny_worker", settings)
+    await service.publish(40)
+    await processes.works_until(worker, lambda: service.learned_or_buried(40))
+    await processes.works_until(worker, pair.caught_up)
+    pair.cut()
+    await service.publish(30)
+    await processes.works_until(worker, lambda: service.learned_or_buried(70))
+    if restarted:
+        worker.terminate()
+        assert worker.wait(20) == 0
+    pair.promote()
+    if restarted:
+        worker = processes.start("tests.tiny_worker", settings)
+    await processes.works_until(worker, lambda: "stream_gap" in processes.said(worker))
+
+    await service.publish(10)  # accepted, and kept for whoever decides
+    (warning,) = [w for w in await service.publisher.warnings() if "LEARNDROP_ON_GAP" in w]
+    assert "30 samples that the checkpoint has learned" in warning
+
+    async def told() -> bool:
+        state = await board.state()
+        gap = state and state["stream"]["gap"]
+        return bool(gap and gap["kind"] == "stream_behind" and gap["samples"] == 30)
+
+    await processes.works_until(worker, told)
+    assert await service.counts() == Counts(50, 40, 0, 10)
+    worker.terminate()
+    assert worker.wait(20) == 0
+    assert saved(settings.data_dir)[0] == list(range(70))  # nothing was learned meanwhile
+
+    going = processes.start("tests.tiny_worker", settings.model_copy(update={"on_gap": "go_on"}))
+    await processes.works_until(going, lambda: service.learned_or_buried(80))
+    assert await service.counts() == Counts(80, 80, 0, 0)  # the 30 are in the account again
+    assert saved(settings.data_dir)[0] == list(range(80))
+    assert not [w for w in await service.publisher.warnings() if "LEARNDROP_ON_GAP" in w]
+    going.terminate()
+    assert going.wait(20) == 0
+    again = processes.start("tests.tiny_worker", settings)  # nothing left to wait for
+    await service.publish(5)
+    await processes.works_until(again, lambda: service.learned_or_buried(85))
+    await service.publisher.close()
+    await board.close()
