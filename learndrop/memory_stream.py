@@ -28,7 +28,7 @@ from learndrop.stream import (
     checked_id,
     unknown,
 )
-from learndrop.taking import MARK, Once, Taken
+from learndrop.taking import MARK, Once, Taken, size_of
 
 
 class MemoryStream:
