@@ -18,14 +18,13 @@ import pytest
 from deploy.embedded import EmbeddedRedis
 from learndrop.board import ServiceBoard, WorkerBoard
 from learndrop.connections import connect
-from learndrop.consumer import RedisConsumer
 from learndrop.errors import BadSettings, StreamAway
 from learndrop.messages import Sample
 from learndrop.settings import Settings, load_settings
 from learndrop.stream import RedisPublisher
 from learndrop.taking import Once
 from tests.cutting import Cuts, cutting
-from tests.servers import client_of, require_server
+from tests.servers import client_of, leading, require_server
 
 PASSWORD = "planted-password"
 RULES = (Path(__file__).parent.parent / "docs" / "operations.md").read_text()
@@ -45,7 +44,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]
 
 
 def settings_of(server: EmbeddedRedis, **given: object) -> Settings:
-    return load_settings(redis_url=server.url, name="guarded", **given)
+    # each use begins anew on what the one before has acknowledged
+    return load_settings(redis_url=server.url, name="guarded", on_gap="go_on", **given)
 
 
 def uses(settings: Settings) -> None:
@@ -57,6 +57,7 @@ def uses(settings: Settings) -> None:
         await publisher.take([sample] * 2, Once("k", "c"))
         await publisher.take([Sample(sample.image, "b")])
         assert await publisher.check() == []
+        assert await publisher.warnings() == []
         await publisher.counts()
         await board.state()
         await board.events(5)
@@ -64,7 +65,7 @@ def uses(settings: Settings) -> None:
         await board.close()
 
     asyncio.run(service())
-    consumer, board = RedisConsumer(settings), WorkerBoard(settings)
+    consumer, board = leading(settings), WorkerBoard(settings)
     entries = consumer.claim(10, 0.2)
     assert len(entries) == 2
     consumer.hold([e.id for e in entries])
