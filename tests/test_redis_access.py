@@ -18,6 +18,7 @@ import pytest
 from deploy.embedded import EmbeddedRedis
 from learndrop.board import ServiceBoard, WorkerBoard
 from learndrop.connections import connect
+from learndrop.consumer import RedisConsumer
 from learndrop.errors import BadSettings, StreamAway
 from learndrop.messages import Sample
 from learndrop.settings import Settings, load_settings
@@ -107,7 +108,7 @@ def test_the_password_may_be_in_a_file(guarded: EmbeddedRedis, tmp_path: Path) -
 def test_a_user_that_is_refused_is_told_so_and_no_password_with_it(
     guarded: EmbeddedRedis, given: dict[str, str]
 ) -> None:
-    consumer = RedisConsumer(settings_of(guarded, **given))
+    consumer = RedisConsumer(settings_of(guarded, **given), token=1)
     with pytest.raises(StreamAway, match="(?i)auth") as caught:
         consumer.counts()
     assert "wrong-one" not in str(caught.value)
@@ -140,11 +141,12 @@ def test_tls_and_a_user_together(guarded: EmbeddedRedis, tmp_path: Path) -> None
         given = {"redis_user": "learndrop", "redis_password": PASSWORD, "name": "guarded-tls"}
         url = f"rediss://127.0.0.1:{port}/0"
         uses(load_settings(redis_url=url, redis_ca=certificate, **given))
-        stranger = RedisConsumer(load_settings(redis_url=url, **given))
+        stranger = RedisConsumer(load_settings(redis_url=url, **given), token=1)
         with pytest.raises(StreamAway, match="(?i)certificate"):
             stranger.counts()
         stranger.close()
-        plain = RedisConsumer(load_settings(redis_url=url.replace("rediss", "redis"), **given))
+        unsafe = load_settings(redis_url=url.replace("rediss", "redis"), **given)
+        plain = RedisConsumer(unsafe, token=1)
         with pytest.raises(StreamAway):
             plain.counts()
         plain.close()
