@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from deploy.embedded import EmbeddedRedis
-from learndrop.consumer import RedisConsumer
 from learndrop.errors import OtherContent, ShareFull, StreamFull, TooLarge
 from learndrop.keys import Keys
 from learndrop.memory_stream import MemoryStream
@@ -18,7 +17,7 @@ from learndrop.messages import Sample
 from learndrop.settings import Settings, load_settings
 from learndrop.stream import Consumer, RedisPublisher
 from learndrop.taking import Once, Taken
-from tests.servers import client_of, require_server, server, settings_on
+from tests.servers import client_of, leading, require_server, server, settings_on
 
 __all__ = ["server"]
 
@@ -45,7 +44,8 @@ class Place:
     def consumer(self) -> Consumer:
         if isinstance(self.publisher, MemoryStream):
             return self.publisher.consumer()
-        return RedisConsumer(self.settings)
+        # each begins anew on what the one before has acknowledged
+        return leading(self.settings.model_copy(update={"on_gap": "go_on"}))
 
     def learn(self, number: int) -> None:
         """Take the next samples off the stream, as a worker after its checkpoint."""
