@@ -72,7 +72,7 @@ def lateness(answers: list[Answer], published: dict[int, float]) -> list[float]:
     told = sorted(
         (one.due + one.seconds, one.told["model_version"])
         for one in answers
-        if one.told is not None
+        if one.status == 200 and one.told is not None
     )
     late = []
     for number, at in list(published.items())[:-2]:
@@ -141,7 +141,8 @@ def find(options: argparse.Namespace) -> dict[int, Found]:
             f"{len(publisher.published)} swaps in {options.minutes:g} minutes,"
             f" {len(moved.all)} predictions of 4 pictures",
             passed,
-            "Every tensor differs in each version, so nothing is shared between them.",
+            f"Answers {moved.statuses()}. Every tensor differs in each version, so nothing is"
+            " shared between them.",
         )
     }
 
