@@ -193,6 +193,7 @@ def _tensors(learner: Learner) -> dict[str, Tensor]:
         "momentum": learner.trainer.momentum(),
         "averages": learner.trainer.averages.tensors(),
         "settling": learner.settling.tensors(),
+        "guard": learner.guard.tensors(),
         "rehearsal": learner.rehearsal.tensors(),
         "belief": learner.belief.tensors(),
         "other": {
@@ -220,6 +221,7 @@ def _values(learner: Learner) -> dict[str, Any]:
         "progress": learner.progress.to_json(),
         "watch": learner.watch.to_json(),
         "settling": learner.settling.to_json(),
+        "guard": learner.guard.to_json(),
         "rehearsal": learner.rehearsal.to_json(),
         "ledger": learner.ledger.to_json(),
         "precision": learner.precision.to_json(),
@@ -260,6 +262,8 @@ def _restore(
     learner.settling.load(parts.get("settling", {}), values["settling"], learner.trainer.trained)
     if "belief" in values:
         learner.belief.load(parts["belief"], values["belief"])
+    if "guard" in values:  # not in checkpoints of 0.1.0's first days
+        learner.guard.load(parts["guard"], values["guard"])
     torch.set_rng_state(parts["other"]["torch_rng"])
     return learner
 

@@ -48,7 +48,7 @@ class Labels:
 
     def recent_counts(self) -> NDArray[np.int64]:
         """Samples of each class among the newest ones."""
-        return np.bincount(np.array(self.recent), minlength=len(self.long_run))
+        return np.bincount(np.array(self.recent, np.int64), minlength=len(self.long_run))
 
     def load(self, recent: Sequence[int], long_run: NDArray[np.float64]) -> None:
         """Take back the newest labels and the long run, from a checkpoint; the classes stay."""

@@ -20,6 +20,7 @@ from learndrop.belief import Belief
 from learndrop.chain import Chain
 from learndrop.errors import NotLearnedYet
 from learndrop.events import Event, EventType
+from learndrop.guard import Guard, Judgement
 from learndrop.labels import Labels
 from learndrop.ledger import Ledger
 from learndrop.life import Life, Recovery, Report
@@ -78,6 +79,7 @@ class Learner:
         self.rehearsal = Rehearsal(settings, self.trainer, self.ledger)
         self.replay, self.features = self.rehearsal.replay, self.rehearsal.features
         self.belief = Belief(settings, self.trainer, self.ledger, self.replay, self.floats)
+        self.guard = Guard(chain)
         self.life = Life()
         self.recovery: Recovery | None = None
         self.returned: set[int] = set()
@@ -100,9 +102,11 @@ class Learner:
             what happened.
         """
         self._new_events, self._publish = [], False
+        if not samples:
+            return Report(0, 0, float("nan"), [], False, dict.fromkeys(self.life.seconds, 0.0))
         before = dict(self.life.seconds)
         images = np.stack([s.image for s in samples])
-        targets = self._targets([s.label for s in samples])
+        targets = self.targets_of([s.label for s in samples])
         ids = np.arange(self.progress.samples, self.progress.samples + len(samples))
 
         with self.life.timed("test", self._clock):
@@ -146,7 +150,8 @@ class Learner:
         Raises:
             NotLearnedYet: before the first label was learned.
         """
-        if not self.classes or (self.progress.samples == 0 and not self.settings.weights):
+        learned = self.progress.samples + self.life.steps
+        if not self.classes or (learned == 0 and not self.settings.weights):
             raise NotLearnedYet("nothing has been learned yet")
         _, logits, _ = self.trainer.test(self.floats(images))
         shares = logits[:, : len(self.classes)].softmax(1).cpu().numpy()
@@ -165,24 +170,36 @@ class Learner:
             targets = np.concatenate([targets, self.replay.targets[places]])
         rate = self.rate
         with self.life.timed("train", self._clock):
-            loss = self.trainer.step(
+            step = self.trainer.step(
                 maps.to(self.device), torch.from_numpy(targets).to(self.device), rate
             )
-        if np.isfinite(loss):
+            loss, taken = float(step.loss), bool(step.taken)
+        judged = self.guard.after_step(loss, taken=taken)
+        if judged == "good":
             self.settling.scorer.after_step(rate)
             self.progress.loss = loss
         else:
-            self.life.skipped += 1
-            self.trainer.forget_momentum()
-            self._tell("skip", f"loss or gradient is {loss}: the step was not taken")
+            self._not_taken(judged)
         self.ledger.train(self.trainer.cut, len(targets), arriving=n)
         self.life.steps += 1
-        return loss
+        return loss if taken else float("nan")
+
+    def _not_taken(self, judged: Judgement) -> None:
+        """A step that did not count, or weights that came back instead of it."""
+        self.life.skipped += 1
+        self.trainer.forget_momentum()
+        if judged != "skip":
+            self.trainer.averages.start_over()
+            self.features.clear()  # the spoilt units may have made some of the maps
+            self.rehearsal.open_store()
+            self.settling.scorer.start(self.trainer.trained)
+            self._publish = True
+        self._tell("skip" if judged == "skip" else "rollback", self.guard.why)
 
     @property
     def rate(self) -> float:
         """Learning rate of the next step."""
-        return rate_at(
+        return self.guard.caution * rate_at(
             self._samples_in_world,
             top=self.settings.rate,
             floor=self.settings.rate_floor,
@@ -204,6 +221,7 @@ class Learner:
             self._move_cut(move.cut)
             self._tell(move.type, move.cause)
         self._check_recovery()
+        self.guard.end_window()
         self.settling.scorer.start(self.trainer.trained)
 
     def drop_to(self, cut: int, cause: str) -> None:
@@ -313,7 +331,8 @@ class Learner:
         )
         return x.contiguous(memory_format=self.precision.memory_format)
 
-    def _targets(self, labels: Sequence[str]) -> NDArray[np.int64]:
+    def targets_of(self, labels: Sequence[str]) -> NDArray[np.int64]:
+        """Class indices [N] of labels that are learned now; the head grows for new ones."""
         new = self.labels.add_new(labels)
         if new:
             if len(self.classes) > self.chain.classes:

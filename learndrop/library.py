@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +17,7 @@ from learndrop import checkpoint
 from learndrop import units as cutting
 from learndrop.by_hand import Part, by_hand
 from learndrop.chain import Chain
+from learndrop.epochs import Epoch, Epochs, Pictures
 from learndrop.errors import BadInput, BadNetwork, DamagedFile
 from learndrop.events import Event
 from learndrop.files import write_atomic
@@ -107,6 +108,42 @@ class Learner:
             done.correct += report.correct
             done.events += report.events
         return done
+
+    def fit(
+        self,
+        data: Source,
+        *,
+        epochs: float,
+        held_out: Source | None = None,
+        augment: bool = False,
+        tell: Callable[[Epoch], None] = lambda epoch: None,
+    ) -> list[Epoch]:
+        """Train in shuffled epochs on a fixed set, which is held in memory as pixels.
+
+        The same rule drops what has settled; what it saves is in each epoch's account.
+
+        Args:
+            data: as for `learn_from`; it must end.
+            epochs: passes over it; a fraction is a part of one.
+            held_out: answered after each epoch, never learned.
+            augment: move the pictures a little and mirror them.
+            tell: hears of each epoch when it is over.
+
+        Raises:
+            BadInput: naming the item, or if there is none.
+        """
+        images, labels = self._arrays(data)
+        if not labels:
+            raise BadInput("there is nothing to learn", item="data")
+        pictures = Pictures(images, self.engine.targets_of([self._name(t) for t in labels]))
+        held = None
+        if held_out is not None:
+            images, labels = self._arrays(held_out)
+            known = {label: i for i, label in enumerate(self.classes)}
+            held = Pictures(images, np.array([known.get(t, -1) for t in labels], np.int64))
+        return Epochs(self.engine, pictures, epochs=epochs, held_out=held, augment=augment).run(
+            tell
+        )
 
     # -- answering --------------------------------------------------------------------------
 
@@ -219,6 +256,14 @@ class Learner:
     def _items(self, data: Source, *, order: Order = "given", seed: int = 0) -> Iterator[Item]:
         settings = self.engine.settings
         return items(data, size=settings.image_size, fit=settings.fit, order=order, seed=seed)
+
+    def _arrays(self, data: Source) -> tuple[NDArray[np.uint8], list[Label]]:
+        pairs = list(self._items(data))
+        size = self.engine.settings.image_size
+        images = np.zeros((len(pairs), size, size, 3), np.uint8)
+        for i, (image, _) in enumerate(pairs):
+            images[i] = image
+        return images, [label for _, label in pairs]
 
     def _name(self, label: Label) -> str:
         self._kind = _kind([label], self._kind)

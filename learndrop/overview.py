@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from learndrop.replaying import effective_classes
+
 if TYPE_CHECKING:
     from learndrop.learner import Learner
 
@@ -38,11 +40,14 @@ def overview(learner: Learner) -> dict[str, Any]:
         "rate": learner.rate,
         "steps": life.steps,
         "skipped_steps": life.skipped,
+        "taken_back": learner.guard.backs,
+        "why": conditions(learner),
         "replay": {
             "samples": learner.replay.size,
             "capacity": learner.replay.capacity,
             "bytes": learner.replay.nbytes,
             "world": learner.replay.world,
+            "repeats": learner.replay.repeats,
         },
         "features": {
             "samples": len(store),
@@ -60,6 +65,29 @@ def overview(learner: Learner) -> dict[str, Any]:
         "device": str(learner.device),
         "model": {"version": life.version or None, "published_s": life.published_s or None},
     }
+
+
+def conditions(learner: Learner) -> list[str]:
+    """What is out of the ordinary now, one sentence each; empty where nothing is."""
+    settings, replay, samples = learner.settings, learner.replay, learner.progress.samples
+    rows = [u.out_bytes // 2 for u in learner.chain.units[:-1]]  # bfloat16
+    recent = effective_classes(learner.labels.recent_counts().tolist())
+    usual = effective_classes(learner.labels.long_run.tolist())
+    budget = settings.feature_bytes
+    found = {
+        learner.guard.why: bool(learner.guard.why),
+        f"the newest samples are of {recent:.1f} classes, {usual:.1f} is usual: older ones are"
+        " replayed beside them": len(learner.labels.recent) >= 64 and recent < 0.6 * usual,
+        f"{replay.repeats} of {samples} pictures came again as they were: replay holds each"
+        " once": replay.repeats > 0.1 * samples,
+        f"LEARNDROP_FEATURE_BYTES is {budget}: no cut's maps of one batch fit, nothing is"
+        " dropped": bool(rows) and settings.drop and min(rows) * settings.batch > budget,
+        "the network is one unit: nothing can be dropped": not rows,
+        "batches of one have no spread: BatchNorm keeps the statistics that it has": (
+            settings.batch == 1 and replay.size > 0
+        ),
+    }
+    return [sentence for sentence, holds in found.items() if holds]
 
 
 def unit_rows(learner: Learner) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ that what stays is a fair draw of the stream (as ExStream and REMIND keep theirs
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,6 +42,9 @@ class ReplayBuffer:
         self.old_world_weight = old_world_weight
         self.world = 0
         self.size = 0
+        self.repeats = 0  # pictures that came again
+        self._places: dict[int, int] = {}  # by checksum of the pixels
+        self._sums = np.zeros(self.capacity, np.int64)
         # grown by doubling: a buffer that is never filled costs nothing
         self.images = np.zeros((min(64, self.capacity), *shape), np.uint8)
         self.targets = np.zeros(self.capacity, np.int64)
@@ -61,12 +65,22 @@ class ReplayBuffer:
         ids: NDArray[np.int64],
         senders: NDArray[np.int64] | None = None,
     ) -> None:
-        """Take images [N, H, W, 3] with their class indices, sample ids and senders' numbers."""
+        """Take images [N, H, W, 3] with their class indices, sample ids and senders' numbers.
+
+        A picture that is held already takes its own place again, with its newest label: a flood
+        of copies drives nothing else out.
+        """
         known = np.full(len(ids), UNKNOWN) if senders is None else senders
         for image, target, sample_id, sender in zip(images, targets, ids, known, strict=True):
-            place = self._free_place(int(target))
+            checksum = zlib.crc32(image.tobytes())
+            place = self._places.get(checksum, -1)
+            if place >= 0 and np.array_equal(self.images[place], image):
+                self.repeats += 1
+            else:
+                place = self._free_place(int(target))
+                self.images[place] = image
+                self._remember(place, checksum)
             self.senders[place] = sender
-            self.images[place] = image
             self.targets[place], self.ids[place] = target, sample_id
             self.worlds[place] = self.world
 
@@ -110,6 +124,12 @@ class ReplayBuffer:
         found, counts = np.unique(self.targets[: self.size], return_counts=True)
         return {int(c): int(n) for c, n in zip(found, counts, strict=True)}
 
+    def _remember(self, place: int, checksum: int) -> None:
+        if self._places.get(int(self._sums[place])) == place:
+            del self._places[int(self._sums[place])]
+        self._sums[place] = checksum
+        self._places[checksum] = place
+
     def _free_place(self, target: int) -> int:
         if self.size < self.capacity:
             if self.size == len(self.images):
@@ -138,7 +158,11 @@ class ReplayBuffer:
 
     def to_json(self) -> dict[str, Any]:
         """The rest of the state, for a checkpoint; numpy counts in 128 bits, so as text."""
-        return {"world": self.world, "rng": json.dumps(self._rng.bit_generator.state)}
+        return {
+            "world": self.world,
+            "repeats": self.repeats,
+            "rng": json.dumps(self._rng.bit_generator.state),
+        }
 
     def load(self, arrays: Mapping[str, NDArray[Any]], data: Mapping[str, Any]) -> None:
         """Take back what `arrays` and `to_json` gave; a smaller buffer keeps the newest."""
@@ -152,5 +176,8 @@ class ReplayBuffer:
         self.worlds[: self.size] = arrays["worlds"][keep]
         senders = arrays.get("senders", np.full(len(arrays["ids"]), UNKNOWN))
         self.senders[: self.size] = senders[keep]
-        self.world = int(data["world"])
+        self._places = {}
+        for place in range(self.size):
+            self._remember(place, zlib.crc32(self.images[place].tobytes()))
+        self.world, self.repeats = int(data["world"]), int(data.get("repeats", 0))
         self._rng.bit_generator.state = json.loads(data["rng"])

@@ -188,6 +188,10 @@ class Settings(BaseSettings):
     """Weight decay of SGD, for units in training."""
     clip_norm: float = Field(5.0, gt=0)
     """Gradients are scaled down to this global norm."""
+    loss_limit: float = Field(30.0, gt=0)
+    """A step with a larger mean cross-entropy is not taken; three of eight are an explosion."""
+    compile: bool = False
+    """Compile what is in training with torch.compile, anew for each cut (seconds, for each)."""
     replays: Literal["auto", "0", "1", "2", "3", "5", "7"] = "auto"
     """Replayed samples for each arriving one; `auto` replays in ordered or young worlds."""
     replay_samples: int = Field(4096, ge=1, le=10_000_000)

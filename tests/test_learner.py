@@ -160,17 +160,6 @@ def test_the_answer_counts_before_the_sample_is_learned() -> None:
     assert learner.learn(batch).correct > 28
 
 
-def test_a_step_that_is_not_finite_touches_no_weight_and_is_told() -> None:
-    learner = quick_learner()
-    before = {n: t.clone() for n, t in learner.chain.state_dict().items() if "running" not in n}
-    with torch.no_grad():
-        x = torch.full((4, 3, 16, 16), float("nan"))
-    loss = learner.trainer.step(x, torch.zeros(4, dtype=torch.int64), 0.01)
-    assert loss != loss
-    after = learner.chain.state_dict()
-    assert all(torch.equal(t, after[n]) for n, t in before.items() if "num_batches" not in n)
-
-
 def test_one_sample_at_a_time_is_learned_with_batchnorm() -> None:
     learner = quick_learner(replays="0")
     for sample in next(digits("clean", length=8).batches(8)):

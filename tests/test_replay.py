@@ -19,6 +19,7 @@ def make_buffer(samples: int = 10, max_bytes: int = 10**9, old: float = 0.0) -> 
 def fill(buffer: ReplayBuffer, targets: list[int], first: int = 0) -> None:
     ids = np.arange(first, first + len(targets))
     images = np.zeros((len(targets), 4, 4, 3), np.uint8) + ids[:, None, None, None].astype(np.uint8)
+    images[:, 0, 0, 0] = ids // 256  # no two alike
     buffer.add(images, np.array(targets), ids)
 
 

@@ -53,6 +53,14 @@ def bench(
     limit_s: Annotated[
         float, typer.Option(help="Begin no run after so many seconds; call again to go on.")
     ] = float("inf"),
+    epochs: Annotated[
+        float, typer.Option(help="No stream: so many epochs on a fixed set, the paper's table.")
+    ] = 0.0,
+    network: Annotated[
+        list[str] | None, typer.Option(help="With --epochs; default: the paper's four.")
+    ] = None,
+    images: Annotated[int, typer.Option(help="With --epochs: to train on; 0 is all.", min=0)] = 0,
+    held_out: Annotated[int, typer.Option(help="With --epochs: only answered.", min=1)] = 1000,
     redraw: Annotated[
         Path | None, typer.Option(help="Only draw again what the runs in this folder give.")
     ] = None,
@@ -75,6 +83,25 @@ def bench(
 
     if redraw is not None:
         typer.echo(draw(redraw).read_text())
+        return
+
+    if epochs > 0:
+        from learndrop.bench.epochs import NETWORKS, bench_epochs
+
+        given_settings = dict(assignment(t) for t in given or ())
+        load_settings(**given_settings)
+        bench_epochs(
+            source=data,
+            networks=tuple(network or NETWORKS),
+            epochs=epochs,
+            images=images,
+            held_out=held_out,
+            seeds=tuple(seed or (0,)),
+            out=out,
+            settings=given_settings,
+            say=typer.echo,
+        )
+        typer.echo((out / "table.md").read_text())
         return
 
     own = {"worker_threads": 1} if processor else {}

@@ -1,0 +1,301 @@
+"""Training in epochs on a fixed data set by the same engine: the setting of the paper.
+
+Shuffled passes, a rate that rises and falls over the whole, the same scores and the same rule for
+what leaves training. Maps below the cut are stored as batches come by, each picture's once for a
+cut; with augmentation a share of them is made anew from another view each epoch.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from learndrop.augment import crop_and_flip
+from learndrop.events import Event
+from learndrop.features import FeatureStore
+from learndrop.learner import Learner
+from learndrop.progress import Progress
+from learndrop.settling import Move, Settling
+from learndrop.trainer import Step
+
+READINGS = 4  # windows in an epoch
+REFRESHED = 0.1  # share of stored maps made anew each epoch, where views differ
+WARM_UP = 0.1  # share of all steps in which the rate rises
+AT_ONCE = 256  # images in one pass that only answers
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One pass over the set.
+
+    Attributes:
+        number: counted from 1; the last may be a part of one.
+        loss: mean cross-entropy of its steps.
+        accuracy: share answered right in training, before each step.
+        held_out: share of the held-out pictures answered right after it; None without any.
+        depth: units out of training after it.
+        seconds: of training since the start, building included.
+        forward_saved: share of the forward FLOPs saved since the start, building included.
+        saved: the same of all FLOPs.
+    """
+
+    number: int
+    loss: float
+    accuracy: float
+    held_out: float | None
+    depth: int
+    seconds: float
+    forward_saved: float
+    saved: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """A labelled set: images uint8 [N, S, S, 3], class indices int64 [N] (-1: of no class)."""
+
+    images: NDArray[np.uint8]
+    targets: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def rate_of(step: int, steps: int, top: float) -> float:
+    """The rate of a step of a schedule whose end is known: up in a line, down as a cosine.
+
+    >>> [round(rate_of(s, 100, 1.0), 2) for s in (0, 9, 10, 55, 99)]
+    [0.1, 1.0, 1.0, 0.5, 0.0]
+    """
+    rise = max(1, round(WARM_UP * steps))
+    if step < rise:
+        return top * (step + 1) / rise
+    return top * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+
+
+class Epochs:
+    """One training of a learner on a fixed set.
+
+    Args:
+        learner: what is trained; it can go on with a stream afterwards.
+        pictures: the set.
+        epochs: passes over it; a fraction is a part of a pass.
+        held_out: answered after each epoch, never learned.
+        augment: move and mirror the pictures.
+        clock: seconds; only for the account.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        pictures: Pictures,
+        *,
+        epochs: float,
+        held_out: Pictures | None = None,
+        augment: bool = False,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.learner, self.pictures, self.held_out = learner, pictures, held_out
+        self.augment, self._clock = augment, clock
+        settings = learner.settings
+        self.steps_in_epoch = math.ceil(len(pictures) / settings.batch)
+        self.steps = max(1, round(epochs * self.steps_in_epoch))
+        self.window = max(4, self.steps_in_epoch // READINGS)
+        windowed = settings.model_copy(update={"window": self.window})
+        self.settling = Settling(learner.chain, learner.ledger, windowed)
+        self.progress = Progress(len(pictures), 4 * self.window * settings.batch)
+        self.store = FeatureStore(settings.feature_bytes)
+        self.events: list[Event] = []
+        self._held = np.zeros(len(pictures), np.bool_)
+        self._targets = torch.from_numpy(pictures.targets).to(learner.device)
+        self._rng = np.random.default_rng(settings.seed)
+        self._unread: list[Step] = []
+        self._losses: list[float] = []
+
+    def run(self, tell: Callable[[Epoch], None] = lambda epoch: None) -> list[Epoch]:
+        """Train; `tell` hears of each epoch when it is over."""
+        learner = self.learner
+        learner.features.clear()  # one budget, and the maps are of this set now
+        learner.settling = self.settling
+        self.settling.scorer.start(learner.trainer.trained)
+        before, began = learner.ledger.totals(), _spent(learner)
+        told: list[Epoch] = []
+        for start in range(0, self.steps, self.steps_in_epoch):
+            order = self._rng.permutation(len(self.pictures))
+            self._epoch(start, order)
+            told.append(self._told(len(told) + 1, before, began))
+            tell(told[-1])
+        self._finish()
+        return told
+
+    def _epoch(self, start: int, order: NDArray[np.int64]) -> None:
+        batch = self.learner.settings.batch
+        for number in range(start, min(self.steps, start + self.steps_in_epoch)):
+            self._step(order[(number - start) * batch :][:batch], number)
+            if (number + 1) % self.window == 0:
+                self._end_window()
+        self._read()
+
+    def _step(self, places: NDArray[np.int64], number: int) -> None:
+        learner = self.learner
+        rate = learner.guard.caution * rate_of(number, self.steps, learner.settings.rate)
+        with learner.life.timed("build", self._clock):
+            maps = self._maps(places)
+        with learner.life.timed("train", self._clock):
+            targets = self._targets[torch.from_numpy(places).to(learner.device)]
+            self._unread.append(learner.trainer.step(maps, targets, rate))
+        self.settling.scorer.after_step(rate)
+        learner.ledger.train(learner.trainer.cut, len(places))
+        learner.life.steps += 1
+
+    # -- maps below the cut -----------------------------------------------------------------
+
+    def _maps(self, places: NDArray[np.int64]) -> Tensor:
+        """What enters the cut for the pictures at `places`: stored, or made now and stored."""
+        trainer = self.learner.trainer
+        if trainer.cut == 0:
+            return self._floats(places)
+        stored = self._held[places]
+        if self.augment:
+            stored = stored & (self._rng.random(len(places)) >= REFRESHED)
+        maps, _ = self.store.get(places[stored])
+        if stored.all():
+            return maps
+        fresh = places[~stored]
+        made = trainer.prefix(self._floats(fresh))
+        self.learner.ledger.build(0, trainer.cut, len(fresh))
+        self._keep(fresh, made)
+        if not stored.any():
+            return made
+        whole = made.new_empty((len(places), *made.shape[1:]))
+        whole[torch.from_numpy(stored)] = maps.to(made.dtype)
+        whole[torch.from_numpy(~stored)] = made
+        return whole
+
+    def _keep(self, places: NDArray[np.int64], made: Tensor) -> None:
+        """Store maps while there is room: in shuffled passes, to evict one for another gains
+        nothing."""
+        room = self.store.capacity - len(self.store)
+        new = np.cumsum(~self._held[places]) <= room
+        kept = self._held[places] | new
+        if kept.any():
+            self.store.put(places[kept], made[torch.from_numpy(kept).to(made.device)])
+            self._held[places[kept]] = True
+
+    def _floats(self, places: NDArray[np.int64]) -> Tensor:
+        images = self.pictures.images[places]
+        return self.learner.floats(crop_and_flip(images, self._rng) if self.augment else images)
+
+    # -- what leaves training ---------------------------------------------------------------
+
+    def _end_window(self) -> None:
+        self._read()
+        learner = self.learner
+        move = self.settling.read(
+            learner.trainer.cut, self.progress, may_freeze=learner.settings.drop
+        )
+        if move is not None:
+            self._obey(move)
+        learner.guard.end_window()
+        self.settling.scorer.start(learner.trainer.trained)
+
+    def _obey(self, move: Move) -> None:
+        trainer = self.learner.trainer
+        if move.cut > trainer.cut:
+            trainer.take_averages(move.cut)
+            sample = self._rng.choice(len(self.pictures), min(AT_ONCE, len(self.pictures)), False)
+            trainer.adapt_statistics(self._floats(sample))
+            self.learner.ledger.build(0, len(trainer.chain), len(sample))
+        if move.cut != trainer.cut:
+            trainer.move_cut(move.cut)
+            self._open_store()
+        self.learner.life.drops += move.type == "drop"
+        self._tell(Event(move.type, time.time(), self.progress.samples, move.cause, move.cut))
+
+    def _open_store(self) -> None:
+        trainer = self.learner.trainer
+        self._held[:] = False
+        self.store.clear()
+        if trainer.cut:
+            shape = trainer.chain.units[trainer.cut - 1].out_shape
+            self.store.open(trainer.cut, trainer.prefix_hash(), shape, str(trainer.device))
+
+    def _tell(self, event: Event) -> None:
+        self.events.append(event)
+        self.learner.recent_events.append(event)
+
+    # -- the account ------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        """Read the steps since the last reading: the only place that waits for the device."""
+        learner, unread = self.learner, self._unread
+        self._unread = []
+        with learner.life.timed("train", self._clock):
+            read = [(float(s.loss), bool(s.taken), s.right.tolist()) for s in unread]
+        for loss, taken, right in read:
+            self.progress.add(right)
+            if taken:
+                self._losses.append(loss)
+            judged = learner.guard.after_step(loss, taken=taken)
+            if judged != "good":
+                learner.life.skipped += 1
+            if judged in ("back", "anew"):
+                learner.trainer.forget_momentum()
+                learner.trainer.averages.start_over()
+                self._open_store()
+                cut, cause = learner.trainer.cut, learner.guard.why
+                self._tell(Event("rollback", time.time(), self.progress.samples, cause, cut))
+                break  # the steps after it were made with the same spoilt weights
+        if self._losses:
+            learner.progress.loss = self._losses[-1]
+
+    def _told(self, number: int, before: dict[str, Any], began: float) -> Epoch:
+        learner = self.learner
+        now = learner.ledger.totals()
+        spent = {k: now[k] - before[k] for k in ("done", "full", "forward_done", "forward_full")}
+        losses, self._losses = self._losses, []
+        return Epoch(
+            number=number,
+            loss=sum(losses) / len(losses) if losses else math.nan,
+            accuracy=self.progress.newest_accuracy(len(self.pictures)),
+            held_out=self._answered() if self.held_out is not None else None,
+            depth=learner.trainer.cut,
+            seconds=_spent(learner) - began,
+            forward_saved=1 - spent["forward_done"] / max(1, spent["forward_full"]),
+            saved=1 - spent["done"] / max(1, spent["full"]),
+        )
+
+    def _answered(self) -> float:
+        assert self.held_out is not None
+        right = 0
+        for start in range(0, len(self.held_out), AT_ONCE):
+            part = slice(start, start + AT_ONCE)
+            _, logits, _ = self.learner.trainer.test(
+                self.learner.floats(self.held_out.images[part])
+            )
+            right += int((logits.argmax(1).cpu().numpy() == self.held_out.targets[part]).sum())
+        return right / max(1, len(self.held_out))
+
+    def _finish(self) -> None:
+        """Hand the learner back as a stream knows it: its own windows, its own store."""
+        learner = self.learner
+        if self.settling.probation is not None:
+            learner.trainer.move_cut(self.settling.probation.back_to)
+        self.store.clear()
+        usual = Settling(learner.chain, learner.ledger, learner.settings)
+        usual.rule.load_json(self.settling.rule.to_json())
+        usual.unit_scores = self.settling.unit_scores
+        learner.settling = usual
+        usual.scorer.start(learner.trainer.trained)
+        learner.rehearsal.open_store()
+
+
+def _spent(learner: Learner) -> float:
+    return learner.life.seconds["train"] + learner.life.seconds["build"]

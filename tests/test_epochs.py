@@ -1,0 +1,168 @@
+"""Training in epochs by the same engine: drops, stored maps, the account, and back to a stream."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import learndrop
+from learndrop import datasets
+from learndrop.augment import crop_and_flip
+from learndrop.bench.epochs import bench_epochs, table
+from learndrop.epochs import Epochs, Pictures
+from learndrop.learner import Learner
+from tests.learning import QUICK, digits, learn, quick_settings
+
+DATA = datasets.load("digits", 16, seed=0)
+TARGETS = np.array([int(t) for t in DATA.labels])
+TRAIN = Pictures(DATA.images[:1200], TARGETS[:1200])
+HELD = Pictures(DATA.images[1200:], TARGETS[1200:])
+
+
+def trained(epochs: float, **overrides: Any) -> tuple[Learner, Epochs]:
+    augment = overrides.pop("augment", False)
+    learner = Learner(quick_settings(classes=tuple("0123456789"), **overrides))
+    training = Epochs(learner, TRAIN, epochs=epochs, held_out=HELD, augment=augment)
+    training.told = training.run()  # type: ignore[attr-defined]
+    return learner, training
+
+
+@pytest.fixture(scope="module")
+def long() -> tuple[Learner, Epochs]:
+    return trained(14)
+
+
+def test_it_drops_what_has_settled_and_keeps_its_accuracy(long: tuple[Learner, Epochs]) -> None:
+    told = long[1].told  # type: ignore[attr-defined]
+    assert [e.number for e in told] == list(range(1, 15))
+    assert "drop" in {e.type for e in long[1].events}
+    assert told[-1].depth > 0 and told[-1].held_out > 0.9
+    assert told[-1].forward_saved > 0.1
+
+
+def test_stored_maps_stand_for_the_units_that_are_out(long: tuple[Learner, Epochs]) -> None:
+    kinds = long[0].ledger.totals()["by_kind"]
+    whole = 14 * 1200 * long[0].ledger.forward_cost(0, len(long[0].chain))
+    assert 0 < kinds["build"] < 0.5 * whole  # each map is made once a cut, not once an epoch
+    assert kinds["test"] == 0
+
+
+def test_full_training_saves_nothing_and_the_account_says_so() -> None:
+    learner, training = trained(2.5, drop=False)
+    told = training.told  # type: ignore[attr-defined]
+    assert [e.depth for e in told] == [0, 0, 0]
+    assert told[-1].forward_saved == told[-1].saved == 0.0
+    steps = round(2.5 * 38)
+    assert learner.life.steps == steps
+
+
+def test_the_same_seed_gives_the_same_weights() -> None:
+    one, other = (trained(2, augment=True)[0].chain.state_dict() for _ in range(2))
+    assert all(torch.equal(t, other[n]) for n, t in one.items())
+
+
+def test_a_budget_for_some_maps_only_is_never_passed() -> None:
+    learner = Learner(quick_settings(classes=tuple("0123456789"), feature_bytes=200_000))
+    training = Epochs(learner, TRAIN, epochs=2)
+    learner.trainer.move_cut(3)
+    training._open_store()
+    most = 0
+    for start in range(0, 1200, 50):
+        places = np.arange(start, start + 50)
+        made = training._maps(places)
+        again = training._maps(places)
+        assert torch.allclose(made.float(), again.float(), atol=0.05)
+        most = max(most, training.store.nbytes)
+    assert 150_000 < most <= 200_000
+    assert training._held.sum() == len(training.store)
+
+
+def test_a_learner_that_was_trained_in_epochs_goes_on_with_a_stream(
+    long: tuple[Learner, Epochs],
+) -> None:
+    learner = long[0]
+    assert (learner.predict(HELD.images).argmax(1) == HELD.targets).mean() > 0.9
+    learn(learner, digits("clean", "rotated90", length=640))
+    assert learner.progress.samples == 1280
+    assert all(unit["why"] for unit in learner.state()["drop"]["units"])
+
+
+def test_a_spoilt_step_comes_back_to_the_last_good_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    learner = Learner(quick_settings(classes=tuple("0123456789")))
+    training = Epochs(learner, TRAIN, epochs=4, held_out=HELD)
+    steps, step = 0, learner.trainer.step
+
+    def spoils(*args: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps == 100:
+            with torch.no_grad():
+                next(iter(learner.chain.parameters())).mul_(float("nan"))
+        return step(*args)
+
+    monkeypatch.setattr(learner.trainer, "step", spoils)
+    told = training.run()
+    assert [e.type for e in training.events].count("rollback") >= 1
+    assert told[-1].held_out is not None and told[-1].held_out > 0.5
+
+
+def test_moved_and_mirrored_pictures_are_the_same_pictures() -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(1, 255, (200, 16, 16, 3)).astype(np.uint8)
+    views = crop_and_flip(images, rng)
+    assert views.shape == images.shape and views.dtype == np.uint8
+    same = mirrored = moved = 0
+    for image, view in zip(images, views, strict=True):
+        same += np.array_equal(image, view)
+        mirrored += np.array_equal(image[:, ::-1], view)
+        inner = view[2:-2, 2:-2]
+        for candidate in (image, image[:, ::-1]):
+            moved += any(
+                np.array_equal(candidate[y : y + 12, x : x + 12], inner)
+                for y in range(5) for x in range(5)
+            )  # fmt: skip
+    assert moved == 200
+    assert same + mirrored < 40
+
+
+def test_fit_in_a_script() -> None:
+    learner = learndrop.Learner(**QUICK)
+    items = list(zip(DATA.images, TARGETS, strict=True))
+    heard: list[int] = []
+    told = learner.fit(
+        items[:600], epochs=3, held_out=items[600:700], augment=True,
+        tell=lambda e: heard.append(e.number),
+    )  # fmt: skip
+    assert heard == [1, 2, 3]
+    assert told[-1].held_out == pytest.approx(learner.evaluate(items[600:700]))
+    assert told[-1].held_out is not None and told[-1].held_out > told[0].accuracy
+    assert learner.predict([DATA.images[0]])[0] in range(10)
+
+
+def test_the_papers_table_has_full_ours_and_the_same_seconds(tmp_path: Path) -> None:
+    runs = bench_epochs(
+        source="digits",
+        networks=["small-resnet10"],
+        epochs=2,
+        images=200,
+        held_out=100,
+        out=tmp_path,
+        settings={k: v for k, v in QUICK.items() if k != "network"},
+        say=lambda text: None,
+    )
+    full, ours, short = runs
+    assert [r["strategy"] for r in runs] == ["full", "learndrop", "full, same seconds"]
+    assert short["job"]["epochs"] == pytest.approx(2 * min(1.0, ours["seconds"] / full["seconds"]))
+    assert full["forward_saved"] == 0.0
+    written = (tmp_path / "table.md").read_text()
+    assert written.strip() == table(runs)
+    assert written.count("| digits | small-resnet10 |") == 3
+    assert len(list(tmp_path.glob("*.json"))) == 3
+    json.dumps(runs, allow_nan=False)

@@ -1,0 +1,97 @@
+"""A training step: nothing is read back from the device, and compiled it gives the same."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tests.learning import quick_learner
+
+MAPS = torch.randn(16, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+TARGETS = torch.arange(16) % 10
+
+
+class Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes every value that is read back from the device."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default:
+            self.seen.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_reads_nothing_back_until_it_is_asked() -> None:
+    trainer = quick_learner(classes=tuple("0123456789")).trainer
+    with Reads() as reads:
+        step = trainer.step(MAPS, TARGETS, 0.01)
+        assert reads.seen == []
+        float(step.loss)
+        assert len(reads.seen) == 1  # the test can fail
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
+def test_a_step_on_cuda_never_waits_for_the_device() -> None:
+    learner = quick_learner(classes=tuple("0123456789"), device="cuda")
+    maps, targets = MAPS.cuda(), TARGETS.cuda()
+    learner.trainer.step(maps, targets, 0.01)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(3):
+            learner.trainer.step(maps, targets, 0.01)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_step_that_is_no_number_moves_no_weight_and_no_momentum(value: float) -> None:
+    trainer = quick_learner(classes=tuple("0123456789")).trainer
+    trainer.step(MAPS, TARGETS, 0.01)
+    weights = {n: p.detach().clone() for n, p in trainer.chain.named_parameters()}
+    momentum = {n: t.clone() for n, t in trainer.momentum().items()}
+    step = trainer.step(torch.full_like(MAPS, value), TARGETS, 0.01)
+    assert not step.taken
+    assert all(torch.equal(p, weights[n]) for n, p in trainer.chain.named_parameters())
+    assert all(torch.equal(t, momentum[n]) for n, t in trainer.momentum().items())
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_compiled_step_gives_the_same_and_is_built_anew_for_each_cut() -> None:
+    plain, compiled = (
+        quick_learner(classes=tuple("0123456789"), compile=c).trainer for c in (False, True)
+    )
+    for cut in (4, 3):
+        maps = torch.randn(16, *plain.chain.units[cut - 1].out_shape) if cut else MAPS
+        tails = []
+        for trainer in (plain, compiled):
+            trainer.move_cut(cut)
+            tails.append(trainer._tail)
+            for _ in range(3):
+                step = trainer.step(maps, TARGETS, 0.01)
+        assert compiled._tail is tails[1] is not compiled._plain_tail  # no fall back
+        other = plain.step(maps, TARGETS, 0.0).loss
+        assert float(compiled.step(maps, TARGETS, 0.0).loss) == pytest.approx(float(other), 1e-4)
+        assert step.taken
+
+
+@pytest.mark.filterwarnings("default")
+def test_where_compiling_fails_steps_go_on_plain_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Any
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # nothing compiled before
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
+    trainer = quick_learner(classes=tuple("0123456789"), compile=True).trainer
+    trainer.move_cut(len(trainer.chain) - 2)
+    maps = torch.randn(12, *trainer.chain.units[trainer.cut - 1].out_shape)
+    with caplog.at_level(logging.WARNING):
+        assert trainer.step(maps, TARGETS[:12], 0.01).taken
+        assert trainer.step(maps, TARGETS[:12], 0.01).taken
+    assert "compile is given up" in caplog.text and caplog.text.count("given up") == 1
