@@ -61,7 +61,8 @@ class Envelope:
                 answer[HEADER] = own_id
                 for name, value in scope["state"].get("headers", {}).items():
                     answer[name] = value
-                if not body_ended and headers.get("expect", "").lower() != "100-continue":
+                waits = headers.get("expect", "").lower() == "100-continue"
+                if not body_ended and not waits and status != 408:  # its time is up already
                     await _drain(receive_and_see)
                 if not body_ended:
                     answer["connection"] = "close"  # the rest might go on for ever
