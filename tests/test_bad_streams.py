@@ -196,9 +196,10 @@ def test_a_budget_under_one_batch_of_maps_is_told() -> None:
 
 @pytest.mark.parametrize("batch", [1, 2])
 def test_small_batches_are_learned_with_batchnorm(batch: int) -> None:
-    learner = quick_learner(batch=batch, replays="0", rate=0.005)
+    # without drops, which take the statistics anew for good reason
+    learner = quick_learner(batch=batch, replays="0", rate=0.005, drop=False)
     start = weights(learner)
-    learn(learner, digits("clean", length=64))
+    learn(learner, digits("clean", length=40))
     after = learner.chain.state_dict()
     assert finite(learner) and not torch.equal(start["conv1.weight"], after["conv1.weight"])
     told = any("batches of one" in told for told in learner.state()["why"])
