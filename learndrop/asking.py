@@ -143,6 +143,25 @@ def page(limit: int, cursor: str | None) -> Ask:
     return Ask("GET", "/v1/predictions", query=query)
 
 
+def labelled(prediction_id: str, label: str | int, correct: bool) -> Ask:
+    """The request that gives one label; sent twice it changes nothing."""
+    told = {"prediction": prediction_id, "label": label, "correct": correct}
+    return Ask("POST", "/v1/labels", orjson.dumps(told), "application/json")
+
+
+def labelled_many(labels: Mapping[str, str | int], correct: bool, load: Load) -> Iterator[Ask]:
+    """The requests that give many labels, in order."""
+    rows = [{"prediction": i, "label": label, "correct": correct} for i, label in labels.items()]
+    for start in range(0, len(rows), load.images):
+        some = {"labels": rows[start : start + load.images]}
+        yield Ask("POST", "/v1/labels", orjson.dumps(some), "application/json")
+
+
+def label_requests(limit: int) -> Ask:
+    """The request for the predictions most worth a label."""
+    return Ask("GET", "/v1/label-requests", query={"limit": str(limit)})
+
+
 class Goal:
     """Everything accepted by now learned or buried, within a time.
 

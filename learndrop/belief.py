@@ -59,6 +59,7 @@ class Belief:
         ids: NDArray[np.int64],
         right: NDArray[np.bool_],
         known: NDArray[np.bool_],
+        names: NDArray[np.int64],
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], list[Ruling]]:
         """Judge the senders of a batch by its answers; what is believed can be replayed later.
 
@@ -68,6 +69,7 @@ class Belief:
             targets: class indices [N].
             ids: of the samples [N].
             right: whether each was answered as labelled [N].
+            names: what the samples are called outside [N, 2].
             known: False where the label is too new to be answered [N].
 
         Returns:
@@ -76,7 +78,8 @@ class Belief:
         senders = self.trust.codes(keys)
         rulings = self.heed(self.trust.update(senders, right.tolist(), known))
         believed = self.trust.believed(senders)
-        kept = images[believed], targets[believed], ids[believed], senders[believed]
+        mine = targets[believed], ids[believed], senders[believed], names[believed]
+        kept = images[believed], *mine
         self._replay.add(*kept)
         self.reserve.add(*kept)
         return believed, self.trust.chosen(senders), rulings

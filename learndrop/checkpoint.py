@@ -93,8 +93,7 @@ def save(
         raise
     with suppress(OSError):  # the new one is there; the next save tries again
         for old in _folders(root)[:-keep]:
-            rename_folder(old, _aside(old))  # half removed it must not look like a damaged one
-            remove_folder(_aside(old))
+            remove(old)
     return folder
 
 
@@ -182,6 +181,16 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if len(blob) != said["bytes"] or hashlib.sha256(blob).hexdigest() != said["sha256"]:
         raise DamagedFile(f"{path}: not the {said['bytes']} bytes that were written")
     return state, load(blob)
+
+
+def remove(folder: Path) -> None:
+    """Remove one checkpoint: out of sight first, for half removed it would look like a damaged one.
+
+    Raises:
+        OSError: if the disk refuses.
+    """
+    rename_folder(folder, _aside(folder))
+    remove_folder(_aside(folder))
 
 
 # -- what a learner is made of --------------------------------------------------------------

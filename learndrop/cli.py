@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from learndrop import errors, keys_command, past_command
+from learndrop import errors, keys_command, labels_command, letters_command, past_command
 from learndrop.bench.options import bench
+from learndrop.console import Json, Url, connect, show_json
 
 if TYPE_CHECKING:
     from learndrop.client import Client
@@ -38,8 +39,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(keys_command.app, name="keys")
-Url = Annotated[str, typer.Option("--url", help="The service; default from LEARNDROP_HOST, _PORT.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
+app.add_typer(labels_command.app, name="labels")
+app.add_typer(letters_command.app, name="dead-letters")
 Size = Annotated[int, typer.Option(help="Side in pixels; default: what the service learns at.")]
 
 
@@ -164,6 +165,27 @@ def predict(
         typer.echo(f"{path}\t{answer['label']}\t{told}")
 
 
+@app.command()
+def delete(
+    sample_id: Annotated[str, typer.Argument(help="As feed and POST /v1/samples gave it.")],
+    receipt: Annotated[
+        bool, typer.Option("--receipt", help="Only how far a deletion has come.")
+    ] = False,
+    url: Url = "",
+    as_json: Json = False,
+) -> None:
+    """Delete a sample wherever it is, and say what that does not reach."""
+    with connect(url) as client:
+        told = client.deletion(sample_id) if receipt else client.delete_sample(sample_id)
+    if as_json:
+        show_json(told)
+        return
+    from learndrop.status import told_deletion
+
+    for line in told_deletion(told):
+        typer.echo(line)
+
+
 app.command()(bench)
 app.command()(past_command.replay)
 app.command()(past_command.export)
@@ -201,21 +223,6 @@ def settings(
     )
 
 
-def connect(url: str, patience_s: float = 60.0) -> Client:
-    """A client of the service at `url`, or at the address that the settings name.
-
-    It tries again for `patience_s` where nobody listens or the service says to try later.
-    """
-    from learndrop.client import Client
-    from learndrop.settings import load_settings
-
-    known = load_settings()
-    if not url:
-        host = known.host if known.host not in {"0.0.0.0", "::"} else "127.0.0.1"
-        url = f"http://{host}:{known.port}"
-    return Client(url, key=known.api_key, patience_s=patience_s)
-
-
 def image_size(client: Client) -> int:
     """The side of the images that the service learns from."""
     return int(client.limits()["image_size"])
@@ -234,13 +241,6 @@ def progress(total: int) -> Any:
     from learndrop.status import progress_bar
 
     return progress_bar(total)
-
-
-def show_json(value: Any) -> None:
-    """One JSON value on standard output."""
-    import orjson
-
-    typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
 
 
 def exit_code(exc: errors.LearndropError) -> int:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -30,9 +30,13 @@ from learndrop.asking import (
     Goal,
     Trying,
     key_headers,
+    label_requests,
+    labelled,
+    labelled_many,
     page,
     with_pictures,
 )
+from learndrop.letter_calls import DeadLetterCalls
 from learndrop.parcels import Labels, Load, Pictures
 
 
@@ -40,6 +44,7 @@ class Client:
     """A client that waits for each answer; keeps its connection; use it in a `with` block.
 
     `key` is an API key, where the service asks for one.
+    `dead_letters` has the calls about samples that could not be learned.
 
     Every method may raise ServerRefused (with `status` and `problem`) and ServerAway.
     """
@@ -59,6 +64,7 @@ class Client:
         )
         self._sleep = sleep
         self._known: Load | None = None
+        self.dead_letters = DeadLetterCalls(self._ask, self._fetch)
 
     def learn(
         self, images: Pictures, labels: Labels, ids: Sequence[str] | None = None
@@ -106,6 +112,38 @@ class Client:
         """A page of answers, newest first: `predictions` and `next_cursor`."""
         return self._ask(page(limit, cursor))
 
+    def label(self, prediction_id: str, label: str | int, *, correct: bool = False) -> Any:
+        """Say what was on a picture that was predicted: `outcome` and `sample_id`.
+
+        Refused with 404, 409 (another label; `correct` replaces it) or 410; may be sent again.
+        """
+        return self._ask(labelled(prediction_id, label, correct))["results"][0]
+
+    def label_many(self, labels: Mapping[str, str | int], *, correct: bool = False) -> Any:
+        """The same for many, by prediction's id: a result each, those that were refused too."""
+        asks = labelled_many(labels, correct, self._load())
+        return [one for ask in asks for one in self._ask(ask)["results"]]
+
+    def label_requests(self, limit: int = 20) -> Any:
+        """The recent predictions most worth a label, each with one line of why."""
+        return self._ask(label_requests(limit))["requests"]
+
+    def prediction_picture(self, prediction_id: str) -> bytes:
+        """What an answer was about, as the bytes of a PNG."""
+        return self._fetch(Ask("GET", f"/v1/predictions/{prediction_id}/picture"))
+
+    def delete_prediction(self, prediction_id: str) -> dict[str, Any]:
+        """Take an answer and its picture away: `deleted`, and the `sample_id` made of it if any."""
+        return self._ask(Ask("DELETE", f"/v1/predictions/{prediction_id}"))
+
+    def delete_sample(self, sample_id: str) -> dict[str, Any]:
+        """Delete a sample wherever it is: the receipt, which says what that does not reach."""
+        return self._ask(Ask("DELETE", f"/v1/samples/{sample_id}"))
+
+    def deletion(self, sample_id: str) -> dict[str, Any]:
+        """The receipt of a deletion, with what the worker has done since."""
+        return self._ask(Ask("GET", f"/v1/deletions/{sample_id}"))
+
     def models(self) -> dict[str, Any]:
         """The model versions that are kept, the current one and the one that answers."""
         return self._ask(Ask("GET", "/v1/models"))
@@ -125,6 +163,10 @@ class Client:
         return self._known
 
     def _ask(self, ask: Ask) -> dict[str, Any]:
+        told: dict[str, Any] = orjson.loads(self._fetch(ask))
+        return told
+
+    def _fetch(self, ask: Ask) -> bytes:
         trying = Trying(self.patience_s, time.monotonic)
         while True:
             try:
@@ -134,8 +176,7 @@ class Client:
                 continue
             wait_s = trying.after_answer(answer)
             if wait_s is None:
-                told: dict[str, Any] = orjson.loads(answer.content)
-                return told
+                return answer.content
             self._sleep(wait_s)
 
     def __enter__(self) -> Self:
@@ -168,6 +209,7 @@ class AsyncClient:
         )
         self._sleep = sleep
         self._known: Load | None = None
+        self.dead_letters = DeadLetterCalls(self._ask, self._fetch)
 
     async def learn(
         self, images: Pictures, labels: Labels, ids: Sequence[str] | None = None
@@ -208,6 +250,35 @@ class AsyncClient:
         """See Client."""
         return await self._ask(page(limit, cursor))
 
+    async def label(self, prediction_id: str, label: str | int, *, correct: bool = False) -> Any:
+        """See Client."""
+        return (await self._ask(labelled(prediction_id, label, correct)))["results"][0]
+
+    async def label_many(self, labels: Mapping[str, str | int], *, correct: bool = False) -> Any:
+        """See Client."""
+        asks = labelled_many(labels, correct, await self._load())
+        return [one for ask in asks for one in (await self._ask(ask))["results"]]
+
+    async def label_requests(self, limit: int = 20) -> Any:
+        """See Client."""
+        return (await self._ask(label_requests(limit)))["requests"]
+
+    async def prediction_picture(self, prediction_id: str) -> bytes:
+        """See Client."""
+        return await self._fetch(Ask("GET", f"/v1/predictions/{prediction_id}/picture"))
+
+    async def delete_prediction(self, prediction_id: str) -> dict[str, Any]:
+        """See Client."""
+        return await self._ask(Ask("DELETE", f"/v1/predictions/{prediction_id}"))
+
+    async def delete_sample(self, sample_id: str) -> dict[str, Any]:
+        """See Client."""
+        return await self._ask(Ask("DELETE", f"/v1/samples/{sample_id}"))
+
+    async def deletion(self, sample_id: str) -> dict[str, Any]:
+        """See Client."""
+        return await self._ask(Ask("GET", f"/v1/deletions/{sample_id}"))
+
     async def models(self) -> dict[str, Any]:
         """See Client."""
         return await self._ask(Ask("GET", "/v1/models"))
@@ -226,6 +297,10 @@ class AsyncClient:
         return self._known
 
     async def _ask(self, ask: Ask) -> dict[str, Any]:
+        told: dict[str, Any] = orjson.loads(await self._fetch(ask))
+        return told
+
+    async def _fetch(self, ask: Ask) -> bytes:
         trying = Trying(self.patience_s, time.monotonic)
         while True:
             try:
@@ -235,8 +310,7 @@ class AsyncClient:
                 continue
             wait_s = trying.after_answer(answer)
             if wait_s is None:
-                told: dict[str, Any] = orjson.loads(answer.content)
-                return told
+                return answer.content
             await self._sleep(wait_s)
 
     async def __aenter__(self) -> Self:

@@ -60,6 +60,7 @@ class RedisConsumer:
         self._redis: Any = connect(settings)
         self._scripts = {text: self._redis.register_script(FENCE + text) for text in _SCRIPTS}
         self._settled = keys.settled
+        self._dead = [keys.dead, keys.dead_reasons]
         self._block_s = min(LONGEST_BLOCK_S, settings.redis_timeout_s / 2)
         self._buried: Counter[Reason] = Counter()
         self._acked_at = time.monotonic()
@@ -285,10 +286,10 @@ class RedisConsumer:
     def _bury(self, entry_id: str, reason: Reason, why: str) -> None:
         kept = self._settings.dead_letters_kept
         args = [GROUP, entry_id, reason, why[:500], f"{time.time():.3f}", kept]
-        self._buried[reason] += int(self._run(BURY, [*self._settled, self._keys.dead], args))
+        self._buried[reason] += int(self._run(BURY, [*self._settled, *self._dead], args))
 
     def _reconcile(self, rate: str) -> None:
-        keys = [self._keys.stream, self._keys.counters, self._keys.dead]
+        keys = [self._keys.stream, self._keys.counters, *self._dead]
         args = [rate, f"{time.time():.3f}", self._settings.dead_letters_kept]
         gone, counted, waiting = self._run(RECONCILE, keys, args)
         self._account = counts_from((counted, waiting))

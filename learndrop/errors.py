@@ -8,7 +8,8 @@ LearndropError
 │   │   └── UnknownFormat    a content type or picture format that is not accepted
 │   ├── TooLong              pictures that take too long to decode
 │   ├── BadPicture           one picture of a batch; carries its index
-│   └── OtherContent         an Idempotency-Key that came with another body before
+│   ├── OtherContent         an Idempotency-Key that came with another body before
+│   └── Contradiction        another answer to a question than the one that was given before
 ├── Denied                   who asks may not; carries the `role` that is needed
 │   ├── KeyNeeded            no API key was given, or none that is known
 │   ├── RoleNeeded           the key lacks the role
@@ -17,6 +18,7 @@ LearndropError
 ├── NotLearnedYet            a prediction before the first label was learned
 ├── NotLeading               another worker has the lease: this one may write nothing
 ├── NotFound                 an id or a version that is not kept (any more)
+│   └── Expired              one that was kept for its time, and no longer
 ├── Unavailable              try again later; carries `retry_after_s`
 │   ├── StreamFull           the stream is at its limit
 │   │   └── ShareFull        the sender's key holds its share of it
@@ -109,6 +111,10 @@ class ForeignPage(Denied):
     """A web page of another site asks, where no key is needed."""
 
 
+class Contradiction(BadInput):
+    """Another answer to a question than the one that was given before."""
+
+
 class BadMessage(LearndropError):
     """A stream entry that cannot be read: retrying will not help."""
 
@@ -123,6 +129,10 @@ class NotLeading(LearndropError):
 
 class NotFound(LearndropError):
     """An id or a version that is not kept (any more)."""
+
+
+class Expired(NotFound):
+    """An id that was kept for its time, and no longer."""
 
 
 class Unavailable(LearndropError):

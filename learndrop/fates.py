@@ -19,6 +19,7 @@ class Fate:
             none is out.
         reason: of a buried one, as in the metrics.
         why: of a buried one, in words.
+        replayed_as: its id since it was put back from the dead letters, if it was.
     """
 
     id: str
@@ -26,13 +27,14 @@ class Fate:
     model_version: int | None = None
     reason: str | None = None
     why: str | None = None
+    replayed_as: str | None = None
 
 
 def fate_from(sample_id: str, told: str, version: int | None = None) -> Fate:
     """Read a fate as the scripts write it.
 
     >>> fate_from("7-0", "learned", 3)
-    Fate(id='7-0', status='learned', model_version=3, reason=None, why=None)
+    Fate(id='7-0', status='learned', model_version=3, reason=None, why=None, replayed_as=None)
     >>> fate_from("7-1", "buried wrong_size 8 x 8, not 32 x 32").why
     '8 x 8, not 32 x 32'
     """

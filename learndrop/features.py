@@ -8,7 +8,7 @@ samples, whose maps the test-then-train forward has made anyway: no stall when l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -92,10 +92,22 @@ class FeatureStore:
         self.misses += int((~hit).sum())
         return self._rows[[p for p in places if p >= 0]].float(), hit
 
+    def forget(self, ids: Iterable[int]) -> int:
+        """Blank the maps of samples that must not be kept; how many there were.
+
+        Their places stay taken until it is their turn: places are used in a ring.
+        """
+        places = [(i, self._place.pop(i)) for i in ids if i in self._place]
+        for _, place in places:
+            blank = -2 - place  # an id that no sample has
+            self._ids[place], self._place[blank] = blank, place
+            self._rows[place] = 0
+        return len(places)
+
     def _take_place(self, sample_id: int) -> int:
         place = self._next
         self._next = (self._next + 1) % self.capacity
-        if self._ids[place] >= 0:
+        if self._ids[place] != -1:
             del self._place[int(self._ids[place])]
             self.evicted += 1
         self._ids[place] = sample_id
@@ -129,5 +141,5 @@ class FeatureStore:
             return
         self._rows[: len(rows)] = rows.to(device)
         self._ids[: len(rows)] = tensors["ids"].numpy()
-        self._place = {int(i): p for p, i in enumerate(self._ids) if i >= 0}
+        self._place = {int(i): p for p, i in enumerate(self._ids) if i != -1}
         self._next = data["next"]

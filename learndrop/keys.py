@@ -32,6 +32,11 @@ class Keys:
         return self._key("dead")
 
     @property
+    def dead_reasons(self) -> str:
+        """Hash: how many of the buried entries that are kept lie there for each reason."""
+        return self._key("dead-reasons")
+
+    @property
     def counters(self) -> str:
         """Hash: the account, vanished, bytes (of waiting pixels), rate, seen (last id in hand),
         acked (last id), epoch (of this hash), behind (where a stream ended that lost its end),
@@ -52,6 +57,20 @@ class Keys:
     def published(self) -> str:
         """Stream of model versions, under the id of the last sample that each has learned."""
         return self._key("published")
+
+    @property
+    def moved(self) -> str:
+        """Sorted set: old and new id of samples that were put back, by the time in the old one."""
+        return self._key("moved")
+
+    @property
+    def deletions(self) -> str:
+        """Stream of samples that the worker must forget, until no checkpoint has them."""
+        return self._key("deletions")
+
+    def receipt(self, sample_id: str) -> str:
+        """String: what was done to delete a sample, as JSON; it goes after its time."""
+        return self._key(f"receipt:{sample_id}")
 
     @property
     def aside(self) -> str:
@@ -128,5 +147,30 @@ class Keys:
 
     @property
     def predictions(self) -> str:
-        """Stream of answers that can be asked for again."""
+        """Stream of answers that can be asked for again, with their pixels."""
         return self._key("predictions")
+
+    @property
+    def given(self) -> str:
+        """Hash: the label that came for an answer, after the id of the sample made of it."""
+        return self._key("given")
+
+    @property
+    def given_samples(self) -> str:
+        """Hash: the answer's id for each sample that was made of one."""
+        return self._key("given-samples")
+
+    @property
+    def held_answers(self) -> list[str]:
+        """What every script needs that takes answers away, in its order."""
+        return [self.predictions, self._key("predictions-bytes"), self.given, self.given_samples]
+
+    @property
+    def scores(self) -> str:
+        """Hash: how many labelled answers of each model version were right, and how many are."""
+        return self._key("scores")
+
+    @property
+    def score_totals(self) -> str:
+        """Hash: the same over all versions, `right` and `labelled`."""
+        return self._key("score-totals")

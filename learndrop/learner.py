@@ -36,6 +36,7 @@ from learndrop.sender import Ruling
 from learndrop.settings import Settings
 from learndrop.settling import Settling
 from learndrop.spec import NetworkSpec
+from learndrop.stream_names import as_rows
 from learndrop.trainer import Trainer
 from learndrop.versions import pack
 from learndrop.watch import Alarm, Verdict, Watch
@@ -116,7 +117,10 @@ class Learner:
             right = answers == targets
         known = self.labels.long_run[targets] >= LEAST_KNOWN
         keys = [s.key for s in samples]
-        believed, chosen, rulings = self.belief.take(keys, images, targets, ids, right, known)
+        names = as_rows([s.id for s in samples], len(samples))
+        believed, chosen, rulings = self.belief.take(
+            keys, images, targets, ids, right, known, names
+        )
         self.ledger.test(len(samples))
         self.progress.add(right.tolist(), believed.tolist())
         for ruling in rulings:
@@ -347,6 +351,21 @@ class Learner:
         event = Event(type_, time.time(), self.progress.samples, cause, self.trainer.cut, detail)
         self.recent_events.append(event)
         self._new_events.append(event)
+
+    # -- what must not be kept --------------------------------------------------------------
+
+    def forget(self, stream_ids: Sequence[str]) -> set[str]:
+        """Take samples out of replay buffer, feature store and reserve; those that were replayed.
+
+        Weights are not unlearned: what they took from these samples stays in them.
+        """
+        self.belief.reserve.forget(stream_ids)
+        return self.rehearsal.forget(stream_ids)
+
+    def forget_before(self, unix_s: float) -> int:
+        """The same for everything that the stream was given before that time."""
+        self.belief.reserve.forget_before(unix_s)
+        return self.rehearsal.forget_before(unix_s)
 
     # -- what others see --------------------------------------------------------------------
 

@@ -15,6 +15,34 @@ VERSION = b"1"
 MOST_LABEL_BYTES = 4000
 
 
+def pixel_fields(image: NDArray[np.uint8]) -> dict[bytes, bytes]:
+    """The fields of a picture, uint8 [height, width, 3], without a label."""
+    pixels = np.ascontiguousarray(image).tobytes()
+    height, width, _ = image.shape
+    return {
+        b"v": VERSION,
+        b"shape": b"%dx%d" % (height, width),
+        b"image": pixels,
+        b"crc": b"%08x" % zlib.crc32(pixels),
+    }
+
+
+def picture_of(fields: Mapping[bytes, bytes]) -> NDArray[np.uint8] | None:
+    """The picture of an entry that may be damaged otherwise: uint8 [height, width, 3], or None.
+
+    >>> picture_of({b"shape": b"1x2", b"image": b"rgbrgb"}).shape, picture_of({b"shape": b"1x2"})
+    ((1, 2, 3), None)
+    """
+    pixels = fields.get(b"image", b"")
+    try:
+        height, width = (int(n) for n in fields.get(b"shape", b"").split(b"x"))
+    except ValueError:
+        return None
+    if min(height, width) < 1 or height * width * 3 != len(pixels):
+        return None
+    return np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One labelled image as the network will see it.
@@ -25,6 +53,7 @@ class Sample:
         accepted_s: unix time at which the service took it.
         key: name of the API key that sent it; empty where none is needed.
         name: what its sender calls it; empty where it has no name.
+        id: of its entry on the stream; empty where it came another way. No field of the entry.
     """
 
     image: NDArray[np.uint8]
@@ -32,21 +61,14 @@ class Sample:
     accepted_s: float = 0.0
     key: str = ""
     name: str = ""
+    id: str = ""
 
     def to_fields(self) -> dict[bytes, bytes]:
         """Encode as the fields of a stream entry."""
-        pixels = np.ascontiguousarray(self.image).tobytes()
-        height, width, _ = self.image.shape
-        fields = {
-            b"v": VERSION,
-            b"shape": b"%dx%d" % (height, width),
-            b"image": pixels,
-            b"crc": b"%08x" % zlib.crc32(pixels),
-            b"label": self.label.encode(),
-            b"at": b"%.3f" % self.accepted_s,
-        }
+        own = {b"label": self.label.encode(), b"at": b"%.3f" % self.accepted_s}
         told = {b"key": self.key, b"name": self.name}
-        return fields | {field: text.encode() for field, text in told.items() if text}
+        named = {field: text.encode() for field, text in told.items() if text}
+        return pixel_fields(self.image) | own | named
 
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Sample:
@@ -62,17 +84,17 @@ class Sample:
             raise BadMessage(f"field {missing[0]!r} is missing")
         pixels = fields[b"image"]
         try:
-            height, width = (int(n) for n in fields[b"shape"].split(b"x"))
             label = fields[b"label"].decode()
             accepted_s = float(fields.get(b"at", b"0"))
             key, name = (fields.get(field, b"").decode() for field in (b"key", b"name"))
         except ValueError as exc:
             raise BadMessage(f"a field cannot be read: {exc}") from exc
-        if min(height, width) < 1 or height * width * 3 != len(pixels):
-            raise BadMessage(f"{len(pixels)} bytes of pixels for {height} x {width} x 3")
+        image = picture_of(fields)
+        if image is None:
+            shape = fields[b"shape"][:40].decode(errors="replace")
+            raise BadMessage(f"{len(pixels)} bytes of pixels for {shape} x 3")
         if b"%08x" % zlib.crc32(pixels) != fields[b"crc"]:
             raise BadMessage("the pixels do not match their checksum")
         if not label or len(fields[b"label"]) > MOST_LABEL_BYTES:
             raise BadMessage(f"label of {len(fields[b'label'])} bytes, limit {MOST_LABEL_BYTES}")
-        image = np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
         return cls(image, label, accepted_s, key, name)

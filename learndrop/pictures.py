@@ -263,3 +263,10 @@ def _squared(picture: Image.Image, size: int, fit: Fit) -> Pixels:
     square = Image.new("RGB", (size, size))
     square.paste(picture.resize(inner, bilinear), ((size - inner[0]) // 2, (size - inner[1]) // 2))
     return np.array(square)
+
+
+def to_png(image: Pixels) -> bytes:
+    """An input of the network, uint8 [H, W, 3], as the bytes of a PNG."""
+    out = io.BytesIO()
+    Image.fromarray(image).save(out, "PNG")
+    return out.getvalue()

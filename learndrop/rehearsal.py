@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -102,6 +102,18 @@ class Rehearsal:
             return
         self._trainer.adapt_statistics(floats(self.replay.images[places]))
         self._ledger.build(0, len(self._trainer.chain.units), len(places))
+
+    def forget(self, stream_ids: Iterable[str]) -> set[str]:
+        """Take samples and their maps out, by their ids on the stream; those that were here."""
+        numbers = self.replay.forget(stream_ids)
+        self.features.forget(numbers.values())
+        return set(numbers)
+
+    def forget_before(self, unix_s: float) -> int:
+        """Take out what the stream was given before that time; how many that were."""
+        numbers = self.replay.forget_before(unix_s)
+        self.features.forget(numbers)
+        return len(numbers)
 
     def open_store(self) -> None:
         """Store maps of the present cut; those already stored stay if the prefix is the same."""

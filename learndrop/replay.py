@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from learndrop.stream_names import among, as_rows, before, parts
 
 UNKNOWN, DISOWNED = -1, -2  # senders
 
@@ -51,6 +53,7 @@ class ReplayBuffer:
         self.ids = np.full(self.capacity, -1, np.int64)
         self.worlds = np.zeros(self.capacity, np.int64)
         self.senders = np.full(self.capacity, UNKNOWN, np.int64)
+        self.stream_ids = np.full((self.capacity, 2), -1, np.int64)
         self._rng = np.random.default_rng(seed)
 
     @property
@@ -64,14 +67,18 @@ class ReplayBuffer:
         targets: NDArray[np.int64],
         ids: NDArray[np.int64],
         senders: NDArray[np.int64] | None = None,
+        names: NDArray[np.int64] | None = None,
     ) -> None:
-        """Take images [N, H, W, 3] with their class indices, sample ids and senders' numbers.
+        """Take images [N, H, W, 3] with their class indices, sample numbers and senders' numbers.
 
         A picture that is held already takes its own place again, with its newest label: a flood
-        of copies drives nothing else out.
+        of copies drives nothing else out. `names` [N, 2] are what samples are called outside
+        (stream_names.py), by which they can be forgotten.
         """
         known = np.full(len(ids), UNKNOWN) if senders is None else senders
-        for image, target, sample_id, sender in zip(images, targets, ids, known, strict=True):
+        named = as_rows((), len(ids)) if names is None else names
+        rows = zip(images, targets, ids, known, named, strict=True)
+        for image, target, sample_id, sender, name in rows:
             checksum = zlib.crc32(image.tobytes())
             place = self._places.get(checksum, -1)
             if place >= 0 and np.array_equal(self.images[place], image):
@@ -83,6 +90,39 @@ class ReplayBuffer:
             self.senders[place] = sender
             self.targets[place], self.ids[place] = target, sample_id
             self.worlds[place] = self.world
+            self.stream_ids[place] = name
+
+    def forget(self, stream_ids: Iterable[str]) -> dict[str, int]:
+        """Take samples out by what they are called outside; the numbers of those that were here."""
+        wanted = {parts(name): name for name in stream_ids}
+        places = np.flatnonzero(among(self.stream_ids[: self.size], list(wanted.values()))).tolist()
+        names = [wanted[tuple(self.stream_ids[place].tolist())] for place in places]
+        return dict(zip(names, self._take_out(places), strict=True))
+
+    def forget_before(self, unix_s: float) -> list[int]:
+        """Take samples out that the stream was given before that time; the numbers of those.
+
+        The time is in what they are called outside; those that came another way stay.
+        """
+        old = before(self.stream_ids[: self.size], unix_s)
+        return self._take_out(np.flatnonzero(old).tolist())
+
+    def _take_out(self, places: Sequence[int]) -> list[int]:
+        numbers = [int(self.ids[place]) for place in places]
+        for place in sorted(places, reverse=True):  # the last one takes the place of each
+            last = self.size - 1
+            self._forget_sum(place)
+            if last != place:
+                checksum = int(self._sums[last])
+                self._forget_sum(last)
+                self._remember(place, checksum)
+            for held in (
+                self.images, self.targets, self.ids, self.worlds, self.senders, self.stream_ids
+            ):  # fmt: skip
+                held[place] = held[last]
+            self.images[last], self.ids[last], self.stream_ids[last] = 0, -1, -1
+            self.size = last
+        return numbers
 
     def draw(self, n: int, among: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
         """Draw `n` places (fewer if the buffer is small), without repeats.
@@ -124,9 +164,12 @@ class ReplayBuffer:
         found, counts = np.unique(self.targets[: self.size], return_counts=True)
         return {int(c): int(n) for c, n in zip(found, counts, strict=True)}
 
-    def _remember(self, place: int, checksum: int) -> None:
+    def _forget_sum(self, place: int) -> None:
         if self._places.get(int(self._sums[place])) == place:
             del self._places[int(self._sums[place])]
+
+    def _remember(self, place: int, checksum: int) -> None:
+        self._forget_sum(place)
         self._sums[place] = checksum
         self._places[checksum] = place
 
@@ -154,6 +197,7 @@ class ReplayBuffer:
             "ids": self.ids[:n],
             "worlds": self.worlds[:n],
             "senders": self.senders[:n],
+            "stream_ids": self.stream_ids[:n],
         }
 
     def to_json(self) -> dict[str, Any]:
@@ -176,6 +220,9 @@ class ReplayBuffer:
         self.worlds[: self.size] = arrays["worlds"][keep]
         senders = arrays.get("senders", np.full(len(arrays["ids"]), UNKNOWN))
         self.senders[: self.size] = senders[keep]
+        self.stream_ids[:] = -1
+        if "stream_ids" in arrays:  # a checkpoint of the first format has none
+            self.stream_ids[: self.size] = arrays["stream_ids"][keep]
         self._places = {}
         for place in range(self.size):
             self._remember(place, zlib.crc32(self.images[place].tobytes()))

@@ -10,11 +10,13 @@ network is, but whether it has got worse.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from learndrop.stream_names import among, as_rows, before
 
 ONE_IN = 8
 CONFIRM = 512
@@ -36,6 +38,7 @@ class Reserve:
         self.ids = np.zeros(0, np.int64)
         self.senders = np.zeros(0, np.int64)
         self.confirmed = np.zeros(0, np.bool_)
+        self.stream_ids = as_rows((), 0)
 
     def __len__(self) -> int:
         return int(self.confirmed.sum())
@@ -51,8 +54,12 @@ class Reserve:
         targets: NDArray[np.int64],
         ids: NDArray[np.int64],
         senders: NDArray[np.int64],
+        names: NDArray[np.int64] | None = None,
     ) -> None:
-        """Take a share of the believed samples of one batch, and confirm those that waited."""
+        """Take a share of the believed samples of one batch, and confirm those that waited.
+
+        `names` [N, 2] are what they are called outside (stream_names.py).
+        """
         if not self.size or not len(ids):
             return
         mine = ids % ONE_IN == 0
@@ -60,6 +67,8 @@ class Reserve:
         self.targets = np.concatenate([self.targets, targets[mine]])
         self.ids = np.concatenate([self.ids, ids[mine]])
         self.senders = np.concatenate([self.senders, senders[mine]])
+        named = as_rows((), len(ids)) if names is None else names
+        self.stream_ids = np.concatenate([self.stream_ids, named[mine]])
         self.confirmed = np.concatenate([self.confirmed, np.zeros(int(mine.sum()), bool)])
         self.confirmed |= self.ids <= ids[-1] - CONFIRM
         while len(self) > self.size:
@@ -80,16 +89,25 @@ class Reserve:
         """The world has changed: start anew."""
         self._keep(np.zeros(len(self.ids), bool))
 
+    def forget(self, stream_ids: Sequence[str]) -> None:
+        """Take samples out by what they are called outside."""
+        self._keep(~among(self.stream_ids, stream_ids))
+
+    def forget_before(self, unix_s: float) -> None:
+        """Take samples out that the stream was given before that time."""
+        self._keep(~before(self.stream_ids, unix_s))
+
     def _keep(self, which: NDArray[np.bool_]) -> None:
         for name, array in self.arrays().items():
             setattr(self, name, array[which])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The contents, for a checkpoint."""
-        names = ("images", "targets", "ids", "senders", "confirmed")
+        names = ("images", "targets", "ids", "senders", "confirmed", "stream_ids")
         return {name: getattr(self, name) for name in names}
 
     def load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take back what `arrays` gave."""
+        unnamed = as_rows((), len(arrays["ids"]))  # as an older release wrote it
         for name in self.arrays():
-            setattr(self, name, arrays[name].copy())
+            setattr(self, name, arrays.get(name, unnamed).copy())

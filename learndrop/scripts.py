@@ -36,7 +36,7 @@ end
 return redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', most, 'STREAMS', KEYS[1], '>')
 """
 
-_IDS = """
+IDS = """
 -- Whether one id comes before another; as text, since they may be larger than Lua counts exactly.
 local function before(a, b)
   local a_ms, a_seq = string.match(a, '^(%d+)-(%d+)$')
@@ -48,7 +48,7 @@ local function before(a, b)
 end
 """
 
-_ASIDE = """
+ASIDE = """
 -- The fate that an entry met out of turn, or nil.
 local function fate_aside(aside, id)
   local ms = string.match(id, '^%d+')
@@ -62,7 +62,7 @@ local function set_aside(aside, id, fate)
 end
 """
 
-_SETTLE = """
+SETTLE = """
 -- KEYS stream, counters, foreign, suspects. Takes entries off the stream and counts them.
 local function settle(group, entries, as)
   if #entries == 0 then return end
@@ -96,8 +96,8 @@ end
 """
 
 ACK = (
-    _IDS
-    + _SETTLE
+    IDS
+    + SETTLE
     + """
 -- KEYS also aside, fates; ARGV group, last id that is learned, most entries, fates kept.
 -- Returns how many were taken off.
@@ -135,18 +135,47 @@ return #found
 """
 )
 
-BURY = (
-    _ASIDE
-    + _SETTLE
+FORGET = """
+-- Takes dead letters away; the number of each reason goes along.
+local function forget(dead, reasons, letters)
+  for _, letter in ipairs(letters) do
+    local id, reason = letter[1], letter[2][4] or ''
+    if redis.call('XDEL', dead, id) == 1 and redis.call('HINCRBY', reasons, reason, -1) <= 0 then
+      redis.call('HDEL', reasons, reason)
+    end
+  end
+end
+"""
+"""A function for scripts. A dead letter's own fields come first: dead-id, -reason, -why, -at."""
+
+_LETTER = (
+    FORGET
     + """
--- KEYS also aside, dead; ARGV group, id, reason, why, time, dead letters kept.
+-- Puts a dead letter aside; the oldest beyond the bound go, a few at a time.
+local function put_letter(dead, reasons, kept, fields)
+  redis.call('XADD', dead, '*', unpack(fields))
+  redis.call('HINCRBY', reasons, fields[4], 1)
+  local excess = math.min(redis.call('XLEN', dead) - tonumber(kept), 16)
+  if excess > 0 then
+    forget(dead, reasons, redis.call('XRANGE', dead, '-', '+', 'COUNT', excess))
+  end
+end
+"""
+)
+
+BURY = (
+    ASIDE
+    + SETTLE
+    + _LETTER
+    + """
+-- KEYS also aside, dead, dead reasons; ARGV group, id, reason, why, time, dead letters kept.
 -- Returns 1, or 0 if gone.
 local found = redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2])
 if #found == 0 then return 0 end
 local fields = found[1][2]
 local copy = {'dead-id', ARGV[2], 'dead-reason', ARGV[3], 'dead-why', ARGV[4], 'dead-at', ARGV[5]}
 for i = 1, math.min(#fields, 256) do copy[#copy + 1] = fields[i] end
-redis.call('XADD', KEYS[6], 'MAXLEN', '~', ARGV[6], '*', unpack(copy))
+put_letter(KEYS[6], KEYS[7], ARGV[6], copy)
 settle(ARGV[1], found, 'buried')
 set_aside(KEYS[5], ARGV[2], 'buried ' .. ARGV[3] .. ' ' .. ARGV[4])
 return 1
@@ -154,9 +183,9 @@ return 1
 )
 
 DISCARD = (
-    _IDS
-    + _ASIDE
-    + _SETTLE
+    IDS
+    + ASIDE
+    + SETTLE
     + """
 -- KEYS also aside; ARGV group, ids. Takes off what still waits, counted as deleted. Says of each
 -- whether it waited, was seen by the learner already, or is not on the stream.
@@ -177,18 +206,25 @@ return said
 )
 
 FATE = (
-    _ASIDE
+    ASIDE
     + """
--- KEYS stream, aside, fates, published; ARGV id. Returns its fate and, if it is learned, the first
--- version that has it; nothing where it is unknown.
-local aside = fate_aside(KEYS[2], ARGV[1])
-if aside then return {aside} end
-if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) > 0 then return {'pending'} end
-local found = redis.call('XRANGE', KEYS[3], ARGV[1], ARGV[1])
+-- KEYS stream, aside, fates, published, moved; ARGV id. Returns its present id (another one if it
+-- was put back from the dead letters), its fate and, if it is learned, the first version that has
+-- it; nothing where it is unknown.
+local id = ARGV[1]
+for _ = 1, 100 do
+  local moved = fate_aside(KEYS[5], id)
+  if not moved then break end
+  id = moved
+end
+local aside = fate_aside(KEYS[2], id)
+if aside then return {id, aside} end
+if #redis.call('XRANGE', KEYS[1], id, id) > 0 then return {id, 'pending'} end
+local found = redis.call('XRANGE', KEYS[3], id, id)
 if #found == 0 then return {} end
-local version = redis.call('XRANGE', KEYS[4], ARGV[1], '+', 'COUNT', 1)
-if #version == 0 then return {found[1][2][2]} end
-return {found[1][2][2], version[1][2][2]}
+local version = redis.call('XRANGE', KEYS[4], id, '+', 'COUNT', 1)
+if #version == 0 then return {id, found[1][2][2]} end
+return {id, found[1][2][2], version[1][2][2]}
 """
 )
 
@@ -200,7 +236,7 @@ return type(added) == 'string' and 1 or 0
 """
 
 HOLD = (
-    _ASIDE
+    ASIDE
     + """
 -- KEYS in hand, counters, aside; ARGV ids. Marks them as in hand; returns those deleted meanwhile.
 local held, gone = {}, {}
@@ -247,7 +283,7 @@ return 0
 """
 
 JOIN = (
-    _IDS
+    IDS
     + """
 -- KEYS stream, counters; ARGV group, position, epoch, then the account as it was known last (names
 -- and numbers) or nothing. The group now reads what comes after the position. Returns what it found
@@ -306,17 +342,19 @@ end
 return redis.call('HGETALL', KEYS[2])
 """
 
-RECONCILE = """
--- KEYS stream, counters, dead; ARGV rate or '', time, dead letters kept. Returns how many vanished,
--- and the account.
+RECONCILE = (
+    _LETTER
+    + """
+-- KEYS stream, counters, dead, dead reasons; ARGV rate or '', time, dead letters kept. Returns how
+-- many vanished, and the account.
 local waiting = redis.call('XLEN', KEYS[1])
 local counted = redis.call('HMGET', KEYS[2], 'accepted', 'learned', 'buried', 'deleted', 'bytes')
 for i = 1, 5 do counted[i] = tonumber(counted[i] or '0') end
 local gone = counted[1] - counted[2] - counted[3] - counted[4] - waiting
 if ARGV[1] ~= '' then redis.call('HSET', KEYS[2], 'rate', ARGV[1]) end
 if gone > 0 then
-  redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[3], '*', 'dead-id', '', 'dead-reason', 'vanished',
-    'dead-why', gone .. ' entries were deleted by another hand', 'dead-at', ARGV[2])
+  put_letter(KEYS[3], KEYS[4], ARGV[3], {'dead-id', '', 'dead-reason', 'vanished',
+    'dead-why', gone .. ' entries were deleted by another hand', 'dead-at', ARGV[2]})
   redis.call('HINCRBY', KEYS[2], 'buried', gone)
   redis.call('HINCRBY', KEYS[2], 'vanished', gone)
   redis.call('HSET', KEYS[2], 'bytes', math.floor(counted[5] * waiting / (waiting + gone)))
@@ -332,3 +370,4 @@ end
 local now = redis.call('HMGET', KEYS[2], 'accepted', 'learned', 'buried', 'deleted')
 return {math.max(gone, 0), now, waiting}
 """
+)

@@ -80,7 +80,13 @@ class Settings(BaseSettings):
     max_predictions_waiting: int = Field(512, ge=1)
     """Images that may wait for the network before predictions are answered with 503."""
     predictions_kept: int = Field(10_000, ge=1, le=1_000_000)
-    """Answers that can be asked for again by id; the oldest go first."""
+    """Answers that can be asked for again by id, or be given a label; the oldest go first."""
+    predictions_bytes: int = Field(256 * MIB, ge=1024)
+    """Bytes of kept answers with their pixels; the oldest go first."""
+    predictions_ttl_s: float = Field(7 * 24 * 3600.0, gt=0)
+    """Longest time that an answer and its pixels are kept, and so that a label may come later."""
+    predictions_pixels: bool = True
+    """Keep the pixels of answers; without them a later label only scores the answer."""
     decode_threads: int = Field(1, ge=1, le=64)
     """Threads that turn request bodies into pictures; more of them help where these are large."""
     decode_timeout_s: float = Field(10.0, gt=0, le=600)
@@ -113,6 +119,8 @@ class Settings(BaseSettings):
     """Times an entry may be in hand when the worker dies before it is buried."""
     dead_letters_kept: int = Field(1000, ge=1, le=1_000_000)
     """Buried entries kept for inspection; the oldest go first (they stay counted)."""
+    dead_letters_ttl_s: float = Field(30 * 24 * 3600.0, gt=0)
+    """Longest time that a buried entry is kept (it stays counted)."""
     fsync: Literal["always", "everysec"] = "always"
     """What Redis must have as appendfsync; `everysec` may lose a second of accepted samples."""
     redis_memory_bytes: int = Field(2048 * MIB, ge=16 * MIB)
@@ -198,6 +206,10 @@ class Settings(BaseSettings):
     """Most raw samples in the replay buffer."""
     replay_bytes: int = Field(64 * MIB, ge=1)
     """Most bytes of raw pixels in the replay buffer."""
+    replay_max_age_s: float = Field(0.0, ge=0)
+    """Longest time that a raw sample stays in the replay buffer; 0 sets no age."""
+    erase_within_s: float = Field(600.0, ge=10)
+    """Time after a deletion (or the age above) within which no checkpoint holds the image."""
     old_world_weight: float = Field(0.1, ge=0, le=1)
     """Chance, against 1, that a sample from before the last drift is replayed."""
     feature_bytes: int = Field(128 * MIB, ge=0)

@@ -110,6 +110,27 @@ def told_fate(fate: Mapping[str, Any]) -> str:
     return str(fate["status"])
 
 
+def told_deletion(receipt: Mapping[str, Any]) -> list[str]:
+    """The receipt of a deletion in lines."""
+    stream = {
+        "waiting": "taken off the stream before it was learned",
+        "seen": "taken off the stream; the learner had seen it",
+        "gone": "not on the stream any more",
+    }
+    gone = [f"dead letter {i}" for i in receipt["dead_letters"]]
+    gone += [f"prediction {receipt['prediction']}"] if receipt["prediction"] else []
+    worker = "the worker has not looked yet"
+    if receipt["forgotten_s"]:
+        was = "was" if receipt["replayed"] else "was not"
+        worker = f"replay buffer and stored maps are free of it (it {was} there)"
+    checkpoints = f"checkpoints are free of it within {receipt['erase_within_s']:g} s"
+    if receipt["done"]:
+        checkpoints = "no checkpoint has it"
+    lines = [stream[receipt["stream"]], *(f"{one} thrown away" for one in gone), worker]
+    lines += [checkpoints, receipt["weights"]]
+    return lines + [f"not reached: {one}" for one in receipt["not_reached"]]
+
+
 def ago(unix_s: float, now_s: float | None = None) -> str:
     """A time as a distance from now.
 

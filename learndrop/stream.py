@@ -9,8 +9,9 @@ The account, at every moment: accepted = learned + buried + deleted + pending.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, cast
 
 import redis
@@ -284,12 +285,16 @@ class RedisPublisher:
         """See Publisher."""
         if not is_id(sample_id):
             raise unknown(sample_id, self._settings)
-        keys = [self._keys.stream, self._keys.aside, self._keys.fates, self._keys.published]
+        keys = self._keys
+        known = [keys.stream, keys.aside, keys.fates, keys.published, keys.moved]
         with translated():
-            told = await self._fate(keys, [sample_id])
+            told = await self._fate(known, [sample_id])
         if not told:
             raise unknown(sample_id, self._settings)
-        return fate_from(sample_id, told[0].decode("utf-8", "replace"), *map(int, told[1:]))
+        name, what, *version = told
+        fate = fate_from(sample_id, what.decode("utf-8", "replace"), *map(int, version))
+        now = name.decode()
+        return fate if now == sample_id else replace(fate, replayed_as=now)
 
     async def check(self) -> list[str]:
         """See Publisher."""
@@ -342,6 +347,11 @@ def account(accepted: int, learned: int, buried: int, deleted: int, *, pending: 
     """
     least = learned + buried + deleted + pending
     return Counts(max(accepted, least), learned, buried, pending, deleted)
+
+
+def oldest_id(age_s: float) -> str:
+    """The least id of a Redis stream that is not older than so many seconds."""
+    return str(max(1, int(1000 * (time.time() - age_s))))
 
 
 def is_id(text: str) -> bool:

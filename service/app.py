@@ -15,7 +15,10 @@ from starlette.responses import Response
 from learndrop.answers import Answers
 from learndrop.audit import AuditTrail
 from learndrop.board import ServiceBoard
+from learndrop.dead_letters import DeadLetters
+from learndrop.deletions import Deleting
 from learndrop.errors import LearndropError
+from learndrop.late_labels import LateLabels
 from learndrop.registry import Registry
 from learndrop.settings import Settings
 from learndrop.stream import Publisher, RedisPublisher
@@ -35,7 +38,19 @@ from service.problems import (
     problem,
 )
 from service.rates import Rates
-from service.routes import audit, health, models, predictions, problems, samples, state
+from service.retention import Retention
+from service.routes import (
+    audit,
+    dead_letters,
+    deletions,
+    health,
+    labels,
+    models,
+    predictions,
+    problems,
+    samples,
+    state,
+)
 from service.serving import Serving
 
 ASKED_FOR_A_KEY = ("key-needed", "role-needed", "foreign-page", "rate-limited")
@@ -64,11 +79,17 @@ def create_app(
     intake = Intake(settings)
     metrics.decoding.set_function(lambda: intake.threads.running)
     metrics.lost_threads.set_function(lambda: intake.threads.lost)
+    publisher = publisher or RedisPublisher(settings)
+    answers, letters = answers or Answers(settings), DeadLetters(settings)
     rooms = Rooms(
         settings=settings,
-        publisher=publisher or RedisPublisher(settings),
+        publisher=publisher,
         board=board or ServiceBoard(settings),
-        answers=answers or Answers(settings),
+        answers=answers,
+        labels=LateLabels(settings),
+        dead_letters=letters,
+        deleting=Deleting(settings, publisher, answers, letters),
+        retention=Retention(settings, answers, letters, metrics),
         registry=registry,
         serving=serving or _serving(settings, registry, metrics),
         intake=intake,
@@ -87,7 +108,8 @@ def create_app(
         redoc_url=None,
     )
     app.state.rooms = rooms
-    for routes in (samples, predictions, state, models, audit, health, problems):
+    learning = (samples, predictions, labels, dead_letters, deletions)
+    for routes in (*learning, state, models, audit, health, problems):
         app.include_router(routes.router)
     app.add_middleware(Envelope, metrics=metrics)
     app.add_exception_handler(LearndropError, _on_own_error)
@@ -117,12 +139,15 @@ def _serving(settings: Settings, registry: Registry, metrics: ServiceMetrics) ->
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     rooms: Rooms = app.state.rooms
     await rooms.serving.start()
+    await rooms.retention.start()
     try:
         yield
     finally:
+        await rooms.retention.stop()
         await rooms.serving.stop()
         rooms.intake.close()
-        for room in (rooms.publisher, rooms.board, rooms.answers, rooms.audit):
+        opened = (rooms.publisher, rooms.board, rooms.answers, rooms.labels, rooms.dead_letters)
+        for room in (*opened, rooms.deleting, rooms.audit):
             await room.close()
 
 

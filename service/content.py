@@ -21,6 +21,10 @@ _IDS = {
                         {"type": "integer"}]},
     "description": "What the sender calls each sample; one that was taken before is not again.",
 }  # fmt: skip
+PNG: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}
+}
+"""What OpenAPI says of a route that answers with a picture."""
 _NPZ = (
     "numpy's .npz with `images`: uint8 N x height x width x 3, or N x height x width (grey){};"
     " stored or compressed; objects are refused."
@@ -39,6 +43,29 @@ def labelled_body() -> dict[str, Any]:
 def picture_body() -> dict[str, Any]:
     """Pictures alone."""
     return _body({"images": _BASE64}, {"images": _FILES}, {"images": [PIXEL]}, _NPZ.format(""))
+
+
+def label_body() -> dict[str, Any]:
+    """A label for a prediction, or a list of them."""
+    one = {
+        "type": "object",
+        "required": ["prediction", "label"],
+        "properties": {
+            "prediction": {"type": "string"},
+            "label": _LABEL,
+            "correct": {"type": "boolean", "description": "Replace another label."},
+        },
+        "additionalProperties": False,
+    }
+    many = {
+        "type": "object",
+        "required": ["labels"],
+        "properties": {"labels": {"type": "array", "minItems": 1, "items": one}},
+        "additionalProperties": False,
+    }
+    example = {"labels": [{"prediction": "1764046800000-0", "label": "cat"}]}
+    content = {"application/json": {"schema": {"oneOf": [one, many]}, "example": example}}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def _body(

@@ -15,7 +15,10 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from learndrop.answers import Answers
 from learndrop.audit import AuditTrail
 from learndrop.board import ServiceBoard
+from learndrop.dead_letters import DeadLetters
+from learndrop.deletions import Deleting
 from learndrop.errors import RoleNeeded, StreamAway
+from learndrop.late_labels import LateLabels
 from learndrop.messages import Sample
 from learndrop.registry import Registry
 from learndrop.settings import Settings
@@ -27,6 +30,7 @@ from service.intake import Intake
 from service.metrics import ServiceMetrics
 from service.pace import Pace
 from service.rates import Rates
+from service.retention import Retention
 from service.serving import Serving
 
 
@@ -38,6 +42,10 @@ class Rooms:
     publisher: Publisher
     board: ServiceBoard
     answers: Answers
+    labels: LateLabels
+    dead_letters: DeadLetters
+    deleting: Deleting
+    retention: Retention
     registry: Registry
     serving: Serving
     intake: Intake

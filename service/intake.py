@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +22,12 @@ from learndrop.messages import Sample
 from learndrop.pictures import Fit, PictureLimits, array_to_input, to_input
 from learndrop.settings import Settings
 from learndrop.taking import Once
-from service.batches import Batch, BatchLimits, Picture, checked
+from service.batches import Batch, BatchLimits, Picture, as_label, checked
 from service.bodies import Bodies
 from service.decoding import Allowance, Threads
 from service.forms import read_form
 from service.json_bodies import read_json
+from service.label_bodies import Asked, read_labels
 from service.npz import read_npz
 
 TURN_S = 0.05
@@ -77,6 +79,25 @@ class Intake:
         digest = partial(Once.of, batch_key, samples)
         return samples, await self.threads.run(digest, Allowance(self._most_s))
 
+    async def labels(self, request: Request) -> list[Asked] | Asked:
+        """Read labels for predictions.
+
+        Raises:
+            BadInput: if the body is none of labels.
+            Busy: if too many bodies are held already.
+        """
+        content_type(request, ("application/json",))
+        async with self._bodies.read(request) as body:
+            return read_labels(body, self._limits)
+
+    def label(self, raw: Any) -> str:
+        """One label as text.
+
+        Raises:
+            BadInput: if it is none.
+        """
+        return as_label(raw, 0, self._limits)
+
     async def pictures(self, request: Request, shape: Shape) -> NDArray[np.uint8]:
         """Read pictures as the network's input: uint8 [N, size, size, 3].
 
@@ -111,7 +132,9 @@ class Intake:
         self.threads.close()
 
 
-def content_type(request: Request) -> tuple[str, dict[bytes, bytes]]:
+def content_type(
+    request: Request, taken: Sequence[str] = CONTENT_TYPES
+) -> tuple[str, dict[bytes, bytes]]:
     """The content type of a request and its parameters.
 
     Raises:
@@ -120,11 +143,11 @@ def content_type(request: Request) -> tuple[str, dict[bytes, bytes]]:
     told = request.headers.get("content-type", "")
     kind, options = parse_options_header(told)
     name = kind.decode("latin-1").lower()
-    if name not in CONTENT_TYPES:
+    if name not in taken:
         raise UnknownFormat(
-            f"content type {told[:80]!r} is not taken; {', '.join(CONTENT_TYPES)} are",
+            f"content type {told[:80]!r} is not taken; {', '.join(taken)} may be",
             item="Content-Type",
-            limit=list(CONTENT_TYPES),
+            limit=list(taken),
             value=told[:80],
         )
     return name, options

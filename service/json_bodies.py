@@ -21,18 +21,7 @@ def read_json(body: bytes | bytearray, limits: BatchLimits) -> Batch:
         BadBody: no JSON.
         BadInput, BadPicture, TooLarge: JSON that is no batch.
     """
-    _check_structure(body, limits)
-    try:
-        told = orjson.loads(body)
-    except orjson.JSONDecodeError as exc:
-        raise BadBody(f"the body is no JSON: {exc}", item="body") from exc
-    if not isinstance(told, dict):
-        raise BadInput("the body is no JSON object", item="body", limit=list(FIELDS))
-    for name in told:
-        if name not in FIELDS:
-            raise BadInput(
-                f"unknown field {name[:80]!r}", item="body", limit=list(FIELDS), value=name[:80]
-            )
+    told = read_object(body, FIELDS, limits)
     coded = told.get("images")
     if not isinstance(coded, list):
         raise BadInput("images are no list", item="images", value=type(coded).__name__)
@@ -44,6 +33,40 @@ def read_json(body: bytes | bytearray, limits: BatchLimits) -> Batch:
         None if labels is None else as_labels(labels, limits),
         None if ids is None else as_ids(ids, limits),
     )
+
+
+def read_object(
+    body: bytes | bytearray, fields: tuple[str, ...], limits: BatchLimits
+) -> dict[str, Any]:
+    """A JSON object with no other fields than these.
+
+    Raises:
+        BadBody: no JSON.
+        TooLarge: more structure than a full batch needs.
+        BadInput: no object, or with another field.
+    """
+    _check_structure(body, limits)
+    try:
+        told = orjson.loads(body)
+    except orjson.JSONDecodeError as exc:
+        raise BadBody(f"the body is no JSON: {exc}", item="body") from exc
+    check_fields(told, fields, "body")
+    return dict(told)
+
+
+def check_fields(told: Any, fields: tuple[str, ...], item: str) -> None:
+    """Refuse what is no object, or has another field than these.
+
+    Raises:
+        BadInput: naming the field.
+    """
+    if not isinstance(told, dict):
+        raise BadInput(f"{item} is no JSON object", item=item, limit=list(fields))
+    for name in told:
+        if name not in fields:
+            raise BadInput(
+                f"unknown field {name[:80]!r}", item=item, limit=list(fields), value=name[:80]
+            )
 
 
 def _check_structure(body: bytes | bytearray, limits: BatchLimits) -> None:

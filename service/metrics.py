@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import metadata
+from typing import get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -13,6 +14,9 @@ from prometheus_client import (
     Info,
     ProcessCollector,
 )
+
+from learndrop.late_labels import OUTCOMES
+from learndrop.stream import Reason
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -109,6 +113,42 @@ class ServiceMetrics:
         )
         self.redis_memory_limit = Gauge(
             "learndrop_redis_memory_limit_bytes", "Its maxmemory; 0 is none.", registry=registry
+        )
+        self.labels = Counter(
+            "learndrop_labels",
+            "Labels that came after the prediction, by outcome.",
+            ["outcome"],
+            registry=registry,
+        )
+        for outcome in OUTCOMES:
+            self.labels.labels(outcome)
+        self.label_accuracy = Gauge(
+            "learndrop_labelled_accuracy_ratio",
+            "Share of answers that later labels found right, of the newest versions with one.",
+            ["version"],
+            registry=registry,
+        )
+        self.deletions = Counter(
+            "learndrop_deletions", "Samples deleted on request.", registry=registry
+        )
+        self.expired = Counter(
+            "learndrop_expired", "Taken away because of its age.", ["what"], registry=registry
+        )
+        for what in ("prediction", "dead_letter"):
+            self.expired.labels(what)
+        self.dead_letters = Gauge(
+            "learndrop_dead_letters",
+            "Buried entries that are kept, by reason; NaN while Redis does not answer.",
+            ["reason"],
+            registry=registry,
+        )
+        for reason in get_args(Reason):
+            self.dead_letters.labels(reason)
+        self.letters_replayed = Counter(
+            "learndrop_dead_letters_replayed", "Put back on the stream.", registry=registry
+        )
+        self.letters_purged = Counter(
+            "learndrop_dead_letters_purged", "Thrown away on request.", registry=registry
         )
         Info("learndrop_build", "What is running.", registry=registry).info(
             {"version": metadata.version("learndrop"), "process": "service"}

@@ -55,6 +55,10 @@ KINDS = {
         Kind(
             "not-kept", 404, "No such id or version is kept", "Old ones go first: see /v1/limits."
         ),
+        Kind("expired", 410, "Kept for its time, and no longer", "See /v1/limits for how long."),
+        Kind(
+            "contradiction", 409, "Another label was given before", "`correct: true` replaces it."
+        ),
         Kind("method-not-allowed", 405, "Not this method", "The header Allow names the others."),
         Kind(
             "too-slow", 408, "The body did not arrive in `body_timeout_s`", "Send smaller batches."
@@ -137,6 +141,8 @@ _BY_ERROR: dict[type[errors.LearndropError], str] = {
     errors.RoleNeeded: "role-needed",
     errors.ForeignPage: "foreign-page",
     errors.NotFound: "not-kept",
+    errors.Expired: "expired",
+    errors.Contradiction: "contradiction",
     errors.DamagedFile: "damaged-file",
 }
 

@@ -37,7 +37,8 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("[]\n")
-    for command in ("demo", "status", "feed", "predict", "sample", "bench", "settings"):
+    commands = ("demo", "status", "feed", "predict", "sample", "dead-letters", "bench", "settings")
+    for command in commands:
         assert command in done.stdout
     assert "Exit codes" in done.stdout
 

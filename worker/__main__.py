@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from importlib.metadata import version
 
 import structlog
@@ -13,11 +14,13 @@ from learndrop import checkpoint, logs
 from learndrop.archive import Archive
 from learndrop.board import WorkerBoard
 from learndrop.consumer import RedisConsumer
+from learndrop.deletions import Deletions
 from learndrop.errors import BadSettings, LearndropError
 from learndrop.keeping import Keeper
 from learndrop.registry import Registry
 from learndrop.settings import Settings, load_settings
 from worker.cores import usable_cores
+from worker.erasing import Erasing
 from worker.health import answering
 from worker.leading import Reign, lead
 from worker.loop import run
@@ -72,6 +75,7 @@ def work(settings: Settings, stop: Stop) -> None:
         def learn(under: Reign) -> None:
             learner, position, older = restorer.taken()
             stream, board = RedisConsumer(settings, under.token), WorkerBoard(settings)
+            asks = Deletions(settings)
             folder, kept = settings.checkpoints_dir, settings.checkpoints_kept
 
             def save(position: str) -> None:
@@ -92,12 +96,14 @@ def work(settings: Settings, stop: Stop) -> None:
                 keeper.before_checkpoint,
                 older,
                 under.confirm,
+                Erasing(settings, learner, asks, metrics, time.time),
             )
             try:
                 run(parts, position, stopping=stop)
             finally:
                 stream.close()
                 board.close()
+                asks.close()
 
         lead(settings, learn, metrics, stopping=stop)
 

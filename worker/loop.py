@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import structlog
 
@@ -92,6 +92,9 @@ class Loop:
     def turn(self) -> None:
         """One batch, and whatever is due after it."""
         settings, stream, metrics = self.parts.settings, self.parts.stream, self.parts.metrics
+        erasing = self.parts.erasing
+        if erasing:
+            erasing.forget()  # deleted samples, before any is replayed
         with metrics.timed("wait"):
             entries = stream.claim(settings.batch, settings.batch_wait_s, self.stopping)
         ids, samples = readable(entries, stream, self.parts.learner.classes, settings)
@@ -106,10 +109,13 @@ class Loop:
 
         if self.versions.due(self.clock()):
             self.publish()
-        if self.checkpoints.due(self.clock(), idle=not entries):
+        forced = erasing is not None and erasing.wants_checkpoint()
+        if self.checkpoints.due(self.clock(), idle=not entries) or forced:
             self.checkpoint()
         self.say_versions()
-        self.acknowledge()  # last of all, and again if Redis was away then
+        self.acknowledge()  # after the checkpoint, and again if Redis was away then
+        if erasing:
+            erasing.erase()
         self.tell(force=bool(self.events))
 
     def learn(self, samples: Sequence[Sample]) -> None:
@@ -249,7 +255,7 @@ def readable(
     ids, samples = [], []
     for entry in entries:
         try:
-            sample = Sample.from_fields(entry.fields)
+            sample = replace(Sample.from_fields(entry.fields), id=entry.id)
         except BadMessage as exc:
             stream.bury(entry, "unreadable", str(exc))
             continue

@@ -140,8 +140,16 @@ class WorkerMetrics:
         self._failed = Counter(
             "learndrop_write_failures", "Writes to disk that failed.", ["what"], registry=r
         )
-        for what in ("checkpoint", "publish", "archive"):
+        for what in ("checkpoint", "publish", "archive", "erase"):
             self._failed.labels(what)
+        self._erased = Counter(
+            "learndrop_samples_erased", "Taken out of the replay buffer.", ["why"], registry=r
+        )
+        for why in ("request", "age"):
+            self._erased.labels(why)
+        self._erasing = Gauge(
+            "learndrop_deletions_open", "Deleted samples that a checkpoint may hold.", registry=r
+        )
 
     # -- what the loop tells ------------------------------------------------------------------
 
@@ -187,6 +195,14 @@ class WorkerMetrics:
     def failed(self, what: str) -> None:
         """A checkpoint or a version could not be written."""
         self._failed.labels(what).inc()
+
+    def erased(self, why: str, count: int) -> None:
+        """Samples were taken out of the replay buffer, by `request` or by `age`."""
+        self._erased.labels(why).inc(count)
+
+    def erasing(self, count: int) -> None:
+        """So many deleted samples may still be in a checkpoint."""
+        self._erasing.set(count)
 
     def account(self, counts: Counts, buried: Mapping[Reason, int]) -> None:
         """Show the stream's account."""

@@ -12,6 +12,7 @@ from learndrop.events import Event
 from learndrop.messages import Sample
 from learndrop.settings import Settings
 from learndrop.stream import Consumer
+from worker.erasing import Erasing
 from worker.metrics import WorkerMetrics
 
 
@@ -80,3 +81,4 @@ class Parts:
     before_checkpoint: Callable[[], Event | None] = as_it_is
     older: bool = False
     confirm: Callable[[], None] = lambda: None
+    erasing: Erasing | None = None

@@ -334,6 +334,39 @@ def answers() -> list[Json]:
     ]
 
 
+def aside() -> list[Json]:
+    """Labels that came later, and what could not be learned."""
+    return [
+        series(
+            "Accuracy by later labels",
+            "Share of answers that a label found right that came afterwards, by the version that "
+            "gave them (learndrop_labelled_accuracy_ratio).",
+            "percentunit",
+            [target("max by (version) (learndrop_labelled_accuracy_ratio)", "version {{version}}")],
+            size=(8, 8),
+            highest=1,
+        ),
+        series(
+            "Labels that came later",
+            "Labels for predictions, by outcome (learndrop_labels_total). Many expired: they come "
+            "later than predictions are kept.",
+            "cps",
+            [target(f"sum by (outcome) (rate(learndrop_labels_total{RATE}))", "{{outcome}}")],
+            size=(8, 8),
+            stacked=True,
+        ),
+        series(
+            "Dead letters",
+            "Samples that could not be learned and are kept, by reason (learndrop_dead_letters). "
+            "learndrop dead-letters list shows them, replay puts them back.",
+            "short",
+            [target("max by (reason) (learndrop_dead_letters)", "{{reason}}")],
+            size=(8, 8),
+            stacked=True,
+        ),
+    ]
+
+
 def dashboard() -> Json:
     """The whole dashboard, as Grafana provisions it: no inputs to fill in."""
     return {
@@ -359,7 +392,7 @@ def dashboard() -> Json:
                 mark("publish", GREY, shown=False),
             ]
         },
-        "panels": laid_out([*now(), *learning(), *flow(), *cost(), *answers()]),
+        "panels": laid_out([*now(), *learning(), *flow(), *cost(), *answers(), *aside()]),
     }
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, get_args
 
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import Response
 from prometheus_client.exposition import choose_encoder
 
 from learndrop.errors import StreamAway
+from learndrop.stream import Reason
 from service.dependencies import OPEN, InRooms
 from service.envelope import request_id
 from service.json_answers import as_json
 from service.problems import KINDS, documented, problem
 from service.schemas import Ready
 
+VERSIONS_SHOWN = 8
+"""A series for each: no more than Prometheus should have to remember."""
 router = APIRouter(tags=["watch"])
 
 
@@ -93,5 +96,19 @@ async def metrics(wired: InRooms, accept: Annotated[str, Header()] = "") -> Resp
     except StreamAway:
         wired.metrics.pending.set(math.nan)
         wired.metrics.redis_memory.set(math.nan)
+    numbers: dict[str, float] = dict.fromkeys(get_args(Reason), math.nan)
+    try:
+        numbers |= await wired.dead_letters.numbers()
+    except StreamAway:
+        pass
+    for reason, number in numbers.items():
+        wired.metrics.dead_letters.labels(reason).set(number)
+    wired.metrics.label_accuracy.clear()
+    try:
+        _, scores = await wired.labels.scores()
+    except StreamAway:
+        scores = {}
+    for version, score in list(scores.items())[:VERSIONS_SHOWN]:
+        wired.metrics.label_accuracy.labels(str(version)).set(score.right / score.labelled)
     encode, content_type = choose_encoder(accept)
     return Response(encode(wired.metrics.registry), headers={"content-type": content_type})

@@ -9,14 +9,15 @@ import numpy as np
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from learndrop.answers import MOST_A_PAGE
+from learndrop.answers import MOST_A_PAGE, Kept
 from learndrop.errors import StreamAway
-from service.content import picture_body
-from service.dependencies import PREDICT, READ, InRooms, Rooms
+from learndrop.pictures import to_png
+from service.content import PNG, picture_body
+from service.dependencies import ADMIN, PREDICT, READ, InRooms, Rooms
 from service.json_answers import as_json
-from service.passes import Probabilities, Served
+from service.passes import Pixels, Probabilities, Served
 from service.problems import documented
-from service.schemas import Prediction, PredictionPage, Predictions
+from service.schemas import DeletedPrediction, KeptPrediction, PredictionPage, Predictions
 
 router = APIRouter(prefix="/v1", tags=["predict"])
 Top = Annotated[
@@ -45,8 +46,9 @@ async def predict(request: Request, wired: InRooms, top: Top = 100) -> Response:
     """
     model = wired.serving.model()
     images = await wired.intake.pictures(request, model.shape)
-    answers = told(model, await wired.serving.predict(model, images), top)
-    ids = await _stored(wired, answers)
+    probabilities = await wired.serving.predict(model, images)
+    answers = told(model, probabilities, top)
+    ids = await _stored(wired, answers, images, margins(probabilities))
     wired.metrics.predictions.inc(len(answers))
     return as_json(
         {
@@ -66,9 +68,35 @@ async def predict(request: Request, wired: InRooms, top: Top = 100) -> Response:
     summary="An answer that was given earlier",
     responses=documented("not-kept", "stream-away"),
 )
-async def kept_prediction(prediction_id: str, wired: InRooms) -> Prediction:
-    """The newest `predictions_kept` (see /v1/limits) are kept."""
-    return Prediction.model_validate(await wired.answers.get(prediction_id))
+async def kept_prediction(prediction_id: str, wired: InRooms) -> KeptPrediction:
+    """The newest `predictions_kept` (see /v1/limits) are kept, with a label that came since."""
+    return _kept(await wired.answers.get(prediction_id))
+
+
+@router.get(
+    "/predictions/{prediction_id}/picture",
+    operation_id="prediction_picture",
+    dependencies=PREDICT,
+    summary="What an answer was about, as a PNG",
+    response_class=Response,
+    responses={**PNG, **documented("not-kept", "stream-away")},
+)
+async def picture(prediction_id: str, wired: InRooms) -> Response:
+    """As the network saw it."""
+    return Response(to_png(await wired.answers.picture(prediction_id)), media_type="image/png")
+
+
+@router.delete(
+    "/predictions/{prediction_id}",
+    operation_id="delete_prediction",
+    dependencies=ADMIN,
+    summary="Take an answer and its picture away",
+    responses=documented("not-kept", "stream-away"),
+)
+async def delete(prediction_id: str, wired: InRooms) -> DeletedPrediction:
+    """A sample that a label made of it is another thing: its id is told, to be deleted as well."""
+    sample_id = await wired.answers.delete(prediction_id)
+    return DeletedPrediction(deleted=prediction_id, sample_id=sample_id)
 
 
 @router.get(
@@ -83,8 +111,7 @@ async def kept_predictions(
 ) -> PredictionPage:
     """Page by page: hand `next_cursor` back until it is null; new answers do not shift pages."""
     answers, next_cursor = await wired.answers.page(cursor, limit)
-    kept = [Prediction.model_validate(answer) for answer in answers]
-    return PredictionPage(predictions=kept, next_cursor=next_cursor)
+    return PredictionPage(predictions=[_kept(one) for one in answers], next_cursor=next_cursor)
 
 
 def told(model: Served, probabilities: Probabilities, top: int) -> list[dict[str, Any]]:
@@ -105,9 +132,26 @@ def told(model: Served, probabilities: Probabilities, top: int) -> list[dict[str
     return answers
 
 
-async def _stored(wired: Rooms, answers: list[dict[str, Any]]) -> list[str] | list[None]:
+def margins(probabilities: Probabilities) -> list[float]:
+    """Between the two greatest probabilities of each row; 1 where there is only one."""
+    if probabilities.shape[1] < 2:
+        return [1.0] * len(probabilities)
+    best = np.sort(probabilities, axis=1)
+    return [float(m) for m in best[:, -1] - best[:, -2]]
+
+
+def _kept(one: Kept) -> KeptPrediction:
+    picture = f"/v1/predictions/{one.id}/picture" if one.pictured else None
+    return KeptPrediction(
+        id=one.id, true_label=one.label, sample_id=one.sample_id, picture=picture, **one.answer
+    )
+
+
+async def _stored(
+    wired: Rooms, answers: list[dict[str, Any]], images: Pixels, unsure: list[float]
+) -> list[str] | list[None]:
     try:
-        return await wired.answers.put(answers)
+        return await wired.answers.put(answers, images, unsure)
     except StreamAway:
         wired.metrics.unstored.inc(len(answers))
         return [None] * len(answers)

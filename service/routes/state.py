@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
+from learndrop import late_labels
 from service.dependencies import ANY, READ, InRooms
 from service.intake import CONTENT_TYPES
 from service.json_answers import as_json
@@ -41,8 +42,11 @@ NOTHING_TOLD: dict[str, Any] = {
 )
 async def state(wired: InRooms, events: Events = 100) -> Response:
     """The learner's state as the worker told it last, and the stream's account at this moment."""
-    counts, learner, happened = await asyncio.gather(
-        wired.publisher.counts(), wired.board.state(), wired.board.events(events)
+    counts, learner, happened, scores = await asyncio.gather(
+        wired.publisher.counts(),
+        wired.board.state(),
+        wired.board.events(events),
+        wired.labels.scores(),
     )
     merged = NOTHING_TOLD | (learner or {})
     return as_json(
@@ -50,6 +54,7 @@ async def state(wired: InRooms, events: Events = 100) -> Response:
             **merged,
             "samples": asdict(counts),
             "samples_per_s": wired.pace.read(int(merged["samples_learned"]), time.monotonic()),
+            "labels": late_labels.told(*scores),
             "model": model_of(wired.serving),
             "events": [event.to_json() for event in happened],
             "time": time.time(),
@@ -90,6 +95,9 @@ async def limits(wired: InRooms) -> dict[str, Any]:
         "max_predictions_waiting": known.max_predictions_waiting,
         "fates_kept": known.fates_kept,
         "predictions_kept": known.predictions_kept,
+        "predictions_bytes": known.predictions_bytes,
+        "predictions_ttl_s": known.predictions_ttl_s,
+        "predictions_pixels": known.predictions_pixels,
         "body_timeout_s": known.body_timeout_s,
         "head_timeout_s": known.head_timeout_s,
         "keep_alive_s": known.keep_alive_s,

@@ -101,11 +101,11 @@ async def at_redis(settings: Settings, count: int, chance: random.Random) -> Tal
         except NotFound:
             tally.answer(False)
             return
-        tally.answer(found["id"] == ids[number] and found["label"] == f"label {number}")
+        tally.answer(found.id == ids[number] and found.answer["label"] == f"label {number}")
 
     async def put(number: int) -> None:
         (made,) = await answers.put([answer_of(number)])
-        tally.answer((await answers.get(made))["label"] == f"label {number}")
+        tally.answer((await answers.get(made)).answer["label"] == f"label {number}")
 
     async def publish(number: int) -> None:
         made = await publisher.publish([Sample(image, f"own {number}", 1.0)] * (1 + number % 3))

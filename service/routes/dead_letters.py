@@ -1,0 +1,148 @@
+"""Dead letters: what could not be learned, to be looked at, put back or thrown away."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+from fastapi import APIRouter, Query, status
+from fastapi.responses import Response
+
+from learndrop.dead_letters import MOST_A_PAGE
+from learndrop.errors import NotFound
+from learndrop.messages import picture_of
+from learndrop.pictures import to_png
+from learndrop.stream import Reason
+from service.content import PNG
+from service.dependencies import ADMIN, InRooms
+from service.problems import documented
+from service.schemas import DeadLetter, DeadLetterPage, Purged, Replayed, WholeDeadLetter
+
+router = APIRouter(prefix="/v1/dead-letters", tags=["dead letters"])
+Limit = Annotated[int, Query(ge=1, le=MOST_A_PAGE, description="Most letters on the page.")]
+Cursor = Annotated[str | None, Query(max_length=80, description="`next_cursor` of a page.")]
+OfReason = Annotated[Reason | None, Query(description="Only those of one reason.")]
+LONGEST_TEXT = 400
+
+
+@router.get(
+    "",
+    operation_id="dead_letters",
+    dependencies=ADMIN,
+    summary="Samples that could not be learned, newest first",
+    responses=documented("bad-input", "bad-parameter", "stream-away"),
+)
+async def page(
+    wired: InRooms, reason: OfReason = None, limit: Limit = 50, cursor: Cursor = None
+) -> DeadLetterPage:
+    """The newest `dead_letters_kept`; a page of one reason may be short and not yet the last."""
+    heads, next_cursor = await wired.dead_letters.page(cursor, limit, reason)
+    return DeadLetterPage(
+        dead_letters=[DeadLetter(**asdict(head)) for head in heads],
+        next_cursor=next_cursor,
+        kept=await wired.dead_letters.numbers(),
+    )
+
+
+@router.get(
+    "/{letter_id}",
+    operation_id="dead_letter",
+    dependencies=ADMIN,
+    summary="One dead letter with its fields",
+    responses=documented("not-kept", "stream-away"),
+)
+async def one(letter_id: str, wired: InRooms) -> WholeDeadLetter:
+    """Why it lies here, and what it held."""
+    head, fields = await wired.dead_letters.get(letter_id)
+    told = {_text(name): _text(value) for name, value in fields.items() if name != b"image"}
+    place = None if picture_of(fields) is None else f"/v1/dead-letters/{letter_id}/picture"
+    return WholeDeadLetter(**asdict(head), fields=told, picture=place)
+
+
+@router.get(
+    "/{letter_id}/picture",
+    operation_id="dead_letter_picture",
+    dependencies=ADMIN,
+    summary="The picture of a dead letter, as a PNG",
+    response_class=Response,
+    responses={**PNG, **documented("not-kept", "stream-away")},
+)
+async def picture(letter_id: str, wired: InRooms) -> Response:
+    """As the network would have seen it."""
+    _, fields = await wired.dead_letters.get(letter_id)
+    image = picture_of(fields)
+    if image is None:
+        raise NotFound(f"dead letter {letter_id} holds no pixels that make a picture")
+    return Response(to_png(image), media_type="image/png")
+
+
+@router.post(
+    "/{letter_id}/replay",
+    status_code=status.HTTP_202_ACCEPTED,
+    operation_id="replay_dead_letter",
+    dependencies=ADMIN,
+    summary="Put one dead letter back on the stream",
+    responses=documented("not-kept", "bad-input", "stream-full", "stream-away"),
+)
+async def replay(letter_id: str, wired: InRooms) -> Replayed:
+    """It leaves `buried` for `pending` under a new id. A second time it is not found."""
+    new_id = await wired.dead_letters.replay(letter_id)
+    wired.metrics.letters_replayed.inc()
+    return Replayed(replayed=1, ids={letter_id: new_id}, left=0, stopped=None)
+
+
+@router.post(
+    "/replay",
+    status_code=status.HTTP_202_ACCEPTED,
+    operation_id="replay_dead_letters",
+    dependencies=ADMIN,
+    summary="Put all dead letters back on the stream, or those of one reason",
+    responses=documented("bad-parameter", "stream-full", "stream-away"),
+)
+async def replay_all(wired: InRooms, reason: OfReason = None) -> Replayed:
+    """The oldest first, as far as the stream has room; `left` says how many there was none for."""
+    done = await wired.dead_letters.replay_all(reason)
+    wired.metrics.letters_replayed.inc(len(done.moved))
+    if done.full is not None and not done.moved:
+        raise done.full
+    return Replayed(
+        replayed=len(done.moved),
+        ids=dict(done.moved),
+        left=done.left,
+        stopped=str(done.full) if done.full else None,
+    )
+
+
+@router.delete(
+    "/{letter_id}",
+    operation_id="delete_dead_letter",
+    dependencies=ADMIN,
+    summary="Throw one dead letter away",
+    responses=documented("not-kept", "stream-away"),
+)
+async def delete(letter_id: str, wired: InRooms) -> Purged:
+    """Its sample stays counted as buried."""
+    await wired.dead_letters.delete(letter_id)
+    wired.metrics.letters_purged.inc()
+    return Purged(purged=1, left=0)
+
+
+@router.delete(
+    "",
+    operation_id="purge_dead_letters",
+    dependencies=ADMIN,
+    summary="Throw all dead letters away, or those of one reason",
+    responses=documented("bad-parameter", "stream-away"),
+)
+async def purge(wired: InRooms, reason: OfReason = None) -> Purged:
+    """Their samples stay counted as buried."""
+    gone, left = await wired.dead_letters.purge(reason)
+    wired.metrics.letters_purged.inc(gone)
+    return Purged(purged=gone, left=left)
+
+
+def _text(value: bytes) -> str:
+    """Bytes for people: text where it is text, else how many there are."""
+    text = value.decode(errors="replace")
+    readable = text.isprintable() and "\ufffd" not in text and len(text) <= LONGEST_TEXT
+    return text if readable else f"({len(value)} bytes)"

@@ -1,0 +1,129 @@
+"""Labels that come after the prediction, and the predictions that a label is wished for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.concurrency import run_in_threadpool
+
+from learndrop.answers import MOST_A_PAGE
+from learndrop.errors import BadInput, LearndropError, NotFound, StreamFull
+from learndrop.late_labels import Given
+from learndrop.worth import Candidate, most_worth
+from service.content import label_body
+from service.dependencies import INGEST, READ, Asking, InRooms, Rooms
+from service.label_bodies import Asked
+from service.problems import TYPES, documented, kind_of
+from service.schemas import GivenLabel, GivenLabels, LabelRequest, LabelRequests
+
+router = APIRouter(prefix="/v1", tags=["labels"])
+PROBLEMS = documented(
+    "bad-body", "too-slow", "too-large", "unknown-format", "bad-input", "not-kept", "expired",
+    "contradiction", "stream-full", "stream-away", "busy",
+)  # fmt: skip
+MOST_LOOKED_AT = 1000
+Limit = Annotated[int, Query(ge=1, le=100, description="Most predictions.")]
+REFUSED: Mapping[str, str] = {
+    "contradiction": "contradicted",
+    "expired": "expired",
+    "not-kept": "unknown",
+    "stream-full": "full",
+    "bad-input": "bad",
+}
+"""Outcome by kind of problem."""
+
+
+@router.post(
+    "/labels",
+    operation_id="label",
+    dependencies=INGEST,
+    summary="Say what was on pictures that were predicted",
+    responses=PROBLEMS,
+    openapi_extra=label_body(),
+)
+async def give_labels(request: Request, wired: InRooms, asking: Asking) -> GivenLabels:
+    """The picture kept from the prediction becomes a sample, and the answer given then is scored.
+
+    Each label stands for itself: one that cannot be taken has its problem in its result and keeps
+    no other from being taken. One label alone that cannot be taken is answered with its problem,
+    and a batch of which the stream has no room for any with 429. All may be sent again: what was
+    taken is then `repeated`.
+    """
+    asked = await wired.intake.labels(request)
+    if isinstance(asked, Asked):
+        taken = await _give(wired, asked, asking.name)
+        if isinstance(taken, LearndropError):
+            raise taken
+        return GivenLabels(results=[_result(asked, taken)])
+    outcomes = [await _give(wired, one, asking.name) for one in asked]
+    if all(isinstance(outcome, StreamFull) for outcome in outcomes):
+        assert isinstance(outcomes[0], StreamFull)
+        raise outcomes[0]
+    return GivenLabels(results=[_result(a, o) for a, o in zip(asked, outcomes, strict=True)])
+
+
+@router.get(
+    "/label-requests",
+    operation_id="label_requests",
+    dependencies=READ,
+    summary="The recent predictions most worth a label",
+    responses=documented("bad-parameter", "stream-away"),
+)
+async def label_requests(wired: InRooms, limit: Limit = 20) -> LabelRequests:
+    """Of the newest thousand without a label: unsure ones, and ones unlike those labelled."""
+    kept, cursor = await wired.answers.page(None, MOST_A_PAGE)
+    while cursor is not None and len(kept) < MOST_LOOKED_AT:
+        more, cursor = await wired.answers.page(cursor, MOST_A_PAGE)
+        kept += more
+    by_id = {one.id: one for one in kept if one.pictured or one.label is not None}
+    candidates = [
+        Candidate(one.id, one.answer["probabilities"], one.margin, one.label is not None)
+        for one in by_id.values()
+    ]
+    wishes = await run_in_threadpool(most_worth, candidates, limit)
+    requests = [
+        LabelRequest(
+            prediction=wish.id,
+            label=by_id[wish.id].answer["label"],
+            worth=wish.worth,
+            margin=wish.margin,
+            novelty=wish.novelty,
+            why=wish.why,
+            picture=f"/v1/predictions/{wish.id}/picture",
+            model_version=by_id[wish.id].answer["model_version"],
+            time=by_id[wish.id].answer["time"],
+        )
+        for wish in wishes
+    ]
+    return LabelRequests(requests=requests, looked_at=len(kept))
+
+
+async def _give(wired: Rooms, asked: Asked, key: str) -> Given | LearndropError:
+    """What came of one label; what speaks against it alone is given back, not raised."""
+    try:
+        label = wired.intake.label(asked.label)
+        given = await wired.labels.give(asked.prediction, label, correct=asked.correct, key=key)
+    except (BadInput, NotFound, StreamFull) as exc:
+        wired.metrics.labels.labels(REFUSED[kind_of(exc).name]).inc()
+        return exc
+    wired.metrics.labels.labels(given.outcome).inc()
+    if given.outcome in ("accepted", "corrected") and given.sample_id is not None:
+        wired.metrics.accepted.inc()
+    return given
+
+
+def _result(asked: Asked, outcome: Given | LearndropError) -> GivenLabel:
+    if isinstance(outcome, Given):
+        return GivenLabel(
+            prediction=asked.prediction, outcome=outcome.outcome, sample_id=outcome.sample_id
+        )
+    kind = kind_of(outcome)
+    return GivenLabel(
+        prediction=asked.prediction,
+        outcome=REFUSED[kind.name],
+        problem=TYPES + kind.name,
+        status=kind.status,
+        detail=str(outcome),
+    )

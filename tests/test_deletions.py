@@ -1,0 +1,352 @@
+"""A deleted sample leaves stream, replay, maps, predictions, dead letters and checkpoints."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from deploy.embedded import EmbeddedRedis
+from learndrop import checkpoint
+from learndrop.answers import Answers
+from learndrop.client import AsyncClient, Client
+from learndrop.dead_letters import DeadLetters
+from learndrop.deletions import Deleting, Deletions
+from learndrop.errors import NotFound, ServerRefused, StreamAway
+from learndrop.keys import Keys
+from learndrop.late_labels import LateLabels
+from learndrop.messages import Sample
+from learndrop.settings import Settings, load_settings
+from learndrop.stream import Counts, RedisPublisher
+from service.app import create_app
+from tests.learning import QUICK
+from tests.processes import Processes, processes, wait_until
+from tests.servers import client_of, leading, server, settings_on
+from tests.services import listening_app, pixels
+
+__all__ = ["processes", "server"]
+
+SIZE = 16
+
+
+class Place:
+    """Every room of the service that holds images, and a worker's hand."""
+
+    def __init__(self, settings: Settings, server: EmbeddedRedis) -> None:
+        self.settings, self.keys = settings, Keys(settings.name)
+        self.publisher, self.answers = RedisPublisher(settings), Answers(settings)
+        self.letters, self.labels = DeadLetters(settings), LateLabels(settings)
+        self.deleting = Deleting(settings, self.publisher, self.answers, self.letters)
+        self.worker, self.asks = leading(settings), Deletions(settings)
+        self.redis = client_of(server)
+
+    async def publish(self, count: int) -> list[str]:
+        return await self.publisher.publish([sample(n) for n in range(count)])
+
+    def learn(self) -> list[str]:
+        """Learn what waits, without a checkpoint; the ids."""
+        entries = self.worker.claim(100, 0)
+        ids = [e.id for e in entries]
+        gone = self.worker.hold(ids) if ids else set()
+        self.worker.release()
+        return [i for i in ids if i not in gone]
+
+    async def adds_up(self) -> Counts:
+        counts = await self.publisher.counts()
+        assert counts.missing == 0
+        return counts
+
+    async def close(self) -> None:
+        for room in (self.publisher, self.answers, self.letters, self.labels, self.deleting):
+            await room.close()
+        self.worker.close()
+        self.asks.close()
+        self.redis.close()
+
+
+@pytest.fixture
+async def place(server: EmbeddedRedis, tmp_path: Path) -> AsyncIterator[Place]:
+    opened = Place(settings_on(server, data_dir=tmp_path), server)
+    yield opened
+    await opened.close()
+
+
+def sample(number: int) -> Sample:
+    return Sample(np.full((SIZE, SIZE, 3), number, np.uint8), f"label {number % 3}", 1.0)
+
+
+# -- what Redis holds ------------------------------------------------------------------------
+
+
+async def test_a_sample_that_waits_is_never_learned(place: Place) -> None:
+    ids = await place.publish(3)
+    receipt = await place.deleting.delete(ids[1])
+    assert (receipt.stream, receipt.learned) == ("waiting", "no")
+    assert "not learned" in receipt.said(None)
+    assert place.learn() == [ids[0], ids[2]]
+    assert await place.adds_up() == Counts(3, 0, 0, 2, deleted=1)
+
+
+async def test_one_that_the_learner_has_seen_is_told_to_be_in_weights(place: Place) -> None:
+    ids = await place.publish(2)
+    place.learn()
+    receipt = await place.deleting.delete(ids[0])
+    assert (receipt.stream, receipt.learned) == ("seen", "yes")
+    assert await place.deleting.first_version(receipt) is None
+    place.worker.published(7, ids[1])
+    again, first = await place.deleting.receipt(ids[0])
+    assert first == 7
+    assert "model version 7 and all after it have learned from it" in again.said(first)
+    assert await place.adds_up() == Counts(2, 0, 0, 1, deleted=1)
+
+
+async def test_one_that_is_in_a_checkpoint_is_told_with_its_first_version(place: Place) -> None:
+    ids = await place.publish(2)
+    place.learn()
+    place.worker.published(3, ids[1])
+    place.worker.ack(ids[1])
+    receipt = await place.deleting.delete(ids[0])
+    assert (receipt.stream, receipt.learned) == ("gone", "yes")
+    assert await place.deleting.first_version(receipt) == 3
+    assert await place.adds_up() == Counts(2, 2, 0, 0)
+
+
+async def test_asking_again_is_harmless_and_tells_the_same_of_its_weights(place: Place) -> None:
+    ids = await place.publish(2)
+    place.learn()
+    first = await place.deleting.delete(ids[0])
+    again = await place.deleting.delete(ids[0])
+    assert (first.learned, again.learned, again.stream) == ("yes", "yes", "gone")
+    assert await place.adds_up() == Counts(2, 0, 0, 1, deleted=1)
+
+
+async def test_a_dead_letter_of_the_sample_goes_too(place: Place) -> None:
+    ids = await place.publish(2)
+    for entry in place.worker.claim(10, 0):
+        place.worker.bury(entry, "wrong_size", "for the test")
+    receipt = await place.deleting.delete(ids[0])
+    assert len(receipt.dead_letters) == 1
+    assert receipt.learned == "no"
+    assert [h.sample_id for h in (await place.letters.page(None, 10))[0]] == [ids[1]]
+    assert await place.adds_up() == Counts(2, 0, 2, 0)
+
+
+async def test_a_sample_that_was_replayed_is_found_by_its_first_id(place: Place) -> None:
+    (first,) = await place.publish(1)
+    name = first
+    for _ in range(2):
+        (entry,) = place.worker.claim(10, 0)
+        place.worker.bury(entry, "too_many_classes", "for the test")
+        (head,), _ = await place.letters.page(None, 10)
+        name = await place.letters.replay(head.id)
+    fate = await place.publisher.fate(first)
+    assert (fate.id, fate.status, fate.replayed_as) == (first, "pending", name)
+    receipt = await place.deleting.delete(first)
+    assert receipt.names[0] == first and receipt.names[-1] == name and len(receipt.names) == 3
+    assert (receipt.stream, receipt.learned) == ("waiting", "no")
+    assert place.learn() == []
+    assert await place.adds_up() == Counts(1, 0, 0, 0, deleted=1)
+    assert (await place.publisher.fate(first)).status == "deleted"
+
+
+async def test_the_prediction_that_it_was_made_of_goes_with_its_picture(place: Place) -> None:
+    told = [{"label": "cat", "model_version": 1}] * 2
+    asked = await place.answers.put(told, pixels(2, side=SIZE))
+    given = await place.labels.give(asked[0], "cat")
+    receipt = await place.deleting.delete(str(given.sample_id))
+    assert receipt.prediction == asked[0]
+    with pytest.raises(NotFound):
+        await place.answers.picture(asked[0])
+    assert (await place.answers.get(asked[1])).id == asked[1]
+
+
+async def test_a_corrected_label_makes_the_worker_forget_the_wrong_one(place: Place) -> None:
+    (asked,) = await place.answers.put([{"label": "cat", "model_version": 1}], pixels(1, side=SIZE))
+    wrong = await place.labels.give(asked, "dog")
+    place.learn()
+    await place.labels.give(asked, "cat", correct=True)
+    (request,) = place.asks.after("0-0")
+    assert (request.sample_id, request.receipt) == (wrong.sample_id, "")
+    place.asks.forgotten([request], set())
+    place.asks.erased([request])
+    assert place.asks.after("0-0") == []
+
+
+@pytest.mark.parametrize("sample_id", ["x", "", "9" * 15 + "-0", "+", "1"])
+async def test_what_can_be_no_sample_is_not_found(place: Place, sample_id: str) -> None:
+    with pytest.raises(NotFound):
+        await place.deleting.delete(sample_id)
+    with pytest.raises(NotFound):
+        await place.deleting.receipt(sample_id)
+    assert await place.deleting.waiting() == 0
+
+
+async def test_one_that_ended_long_ago_is_deleted_all_the_same(place: Place) -> None:
+    receipt = await place.deleting.delete("1700000000000-0")
+    assert (receipt.stream, receipt.learned) == ("gone", "unknown")
+    assert "unknown" in receipt.said(None)
+    assert [r.sample_id for r in place.asks.after("0-0")] == ["1700000000000-0"]
+
+
+async def test_the_workers_side_fills_in_the_receipt(place: Place) -> None:
+    ids = await place.publish(2)
+    for sample_id in ids:
+        await place.deleting.delete(sample_id)
+    requests = place.asks.after("0-0")
+    assert [r.sample_id for r in requests] == ids
+    assert [r.sample_id for r in place.asks.after(requests[0].id)] == [ids[1]]
+    place.asks.forgotten(requests, {ids[0]})
+    first, second = [(await place.deleting.receipt(i))[0] for i in ids]
+    assert (first.replayed, second.replayed, first.done) == (True, False, False)
+    place.asks.erased(requests)
+    assert (await place.deleting.receipt(ids[0]))[0].done
+    assert await place.deleting.waiting() == 0
+    assert place.redis.ttl(place.keys.receipt(ids[0])) > 0
+
+
+async def test_without_redis_it_says_so() -> None:
+    settings = load_settings(redis_url="redis://127.0.0.1:1/0")
+    publisher, answers = RedisPublisher(settings), Answers(settings)
+    deleting = Deleting(settings, publisher, answers, DeadLetters(settings))
+    for ask in (deleting.delete("1-1"), deleting.receipt("1-1"), deleting.waiting()):
+        with pytest.raises(StreamAway):
+            await ask
+
+
+# -- what the worker holds -------------------------------------------------------------------
+
+
+def settled(settings: Settings, id_: str) -> bool:
+    """Whether every checkpoint on disk is without the sample, and there is one."""
+    ms, number = map(int, id_.split("-"))
+    folders = sorted(p for p in settings.checkpoints_dir.iterdir() if p.name.isdigit())
+    held = []
+    for folder in folders:
+        _, tensors = checkpoint.read_checkpoint(folder)
+        names = tensors["rehearsal/replay.stream_ids"]
+        held.append(bool(((names[:, 0] == ms) & (names[:, 1] == number)).any()))
+    return bool(held) and not any(held)
+
+
+async def test_a_real_worker_forgets_and_no_checkpoint_keeps_it(
+    server: EmbeddedRedis, tmp_path: Path, processes: Processes
+) -> None:
+    settings = settings_on(
+        server, data_dir=tmp_path, metrics_port=18_443, checkpoint_s=1.0, batch_wait_s=0.05,
+        erase_within_s=10.0, **{**QUICK, "window": 8},
+    )  # fmt: skip
+    place = Place(settings, server)
+    worker = processes.start("worker", settings)
+    ids = await place.publish(64)
+
+    async def learned() -> bool:
+        return (await place.publisher.counts()).learned == 64
+
+    await processes.works_until(worker, learned)
+    assert not settled(settings, ids[5])
+    receipt = await place.deleting.delete(ids[5])
+    assert (receipt.stream, receipt.learned) == ("gone", "yes")
+
+    async def done() -> bool:
+        return (await place.deleting.receipt(ids[5]))[0].done
+
+    # Nothing more arrives: the checkpoint that frees the older ones is made for it.
+    await processes.works_until(worker, done)
+    told, first = await place.deleting.receipt(ids[5])
+    assert told.replayed is True
+    assert first is not None
+    assert told.erased_s is not None and told.erased_s - told.asked_s < settings.erase_within_s
+    assert settled(settings, ids[5])
+    assert not settled(settings, ids[6])
+    await place.close()
+
+
+async def test_a_worker_that_was_killed_forgets_again_what_its_checkpoint_has(
+    server: EmbeddedRedis, tmp_path: Path, processes: Processes
+) -> None:
+    settings = settings_on(
+        server, data_dir=tmp_path, metrics_port=18_444, checkpoint_s=1.0, batch_wait_s=0.05,
+        erase_within_s=600.0, **{**QUICK, "window": 8},
+    )  # fmt: skip
+    place = Place(settings, server)
+    worker = processes.start("worker", settings)
+    ids = await place.publish(64)
+
+    async def learned() -> bool:
+        return (await place.publisher.counts()).learned == 64
+
+    async def forgotten() -> bool:
+        return (await place.deleting.receipt(ids[5]))[0].forgotten_s is not None
+
+    await processes.works_until(worker, learned)
+    await place.deleting.delete(ids[5])
+    await processes.works_until(worker, forgotten)
+    worker.kill()
+    worker.wait()
+    assert not settled(settings, ids[5])  # killed before a newer checkpoint
+    again = processes.start("worker", settings)
+    for _ in range(3):  # enough to learn for two new checkpoints
+        before = (await place.publisher.counts()).learned
+        await place.publish(64)
+        await wait_until(lambda n=before: _learned(place, n + 64))  # type: ignore[misc]
+
+    async def done() -> bool:
+        return (await place.deleting.receipt(ids[5]))[0].done
+
+    await processes.works_until(again, done)
+    assert settled(settings, ids[5])
+    await place.close()
+
+
+async def _learned(place: Place, number: int) -> bool:
+    return (await place.publisher.counts()).learned >= number
+
+
+# -- over HTTP and from the shell ------------------------------------------------------------
+
+
+async def test_the_client_and_the_command_delete_and_show_the_receipt(place: Place) -> None:
+    ids = await place.publish(3)
+    with listening_app(create_app(place.settings)) as url, Client(url) as client:
+        receipt = client.delete_sample(ids[0])
+        assert receipt["weights"] == "It was not learned: no weights have seen it."
+        assert len(receipt["not_reached"]) == 3
+        assert receipt["done"] is False
+        assert client.deletion(ids[0])["forgotten_s"] is None
+        with pytest.raises(ServerRefused, match="404"):
+            client.deletion(ids[1])
+        with pytest.raises(ServerRefused, match="404"):
+            client.delete_sample("x")
+        async with AsyncClient(url) as same:
+            assert (await same.delete_sample(ids[1]))["stream"] == "waiting"
+            assert (await same.deletion(ids[1]))["sample_id"] == ids[1]
+        assert client.sample(ids[0])["status"] == "deleted"
+
+        def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                [sys.executable, "-m", "learndrop.cli", "delete", *arguments, "--url", url],
+                capture_output=True,
+                text=True,
+                env={k: v for k, v in os.environ.items() if not k.startswith("LEARNDROP_")},
+                check=False,
+            )
+
+        said = command(ids[2]).stdout
+        assert said.startswith("taken off the stream before it was learned\n")
+        assert "no weights have seen it" in said and "not reached: the archive" in said
+        assert command(ids[2], "--receipt").returncode == 0
+        assert command("1-x").returncode == 3
+        assert "learndrop_deletions_total 3.0" in client._http.get("/metrics").text.splitlines()
+    assert await place.adds_up() == Counts(3, 0, 0, 0, deleted=3)
+
+
+def test_torch_keeps_ids_of_the_stream_exactly() -> None:
+    """Milliseconds and number are below 2^63, which a safetensors file keeps."""
+    largest = np.array([[2**62, 2**62]], np.int64)
+    assert torch.from_numpy(largest).tolist() == [[2**62, 2**62]]

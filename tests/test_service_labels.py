@@ -1,0 +1,266 @@
+"""Labels that come later, over HTTP: one or many, each with its own answer; which are wished."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from deploy.embedded import EmbeddedRedis
+from learndrop.client import AsyncClient, Client
+from learndrop.errors import ServerRefused
+from learndrop.messages import Sample
+from service.app import create_app
+from tests.published import CLASSES, publish
+from tests.servers import leading, server, settings_on
+from tests.services import NPZ, ingress, is_problem, listening_app, npz, pixels
+
+__all__ = ["server"]
+
+
+@pytest.fixture
+def http(server: EmbeddedRedis, tmp_path: Path) -> Iterator[TestClient]:
+    """The application with a published version and keys of its own in Redis."""
+    publish(tmp_path)
+    settings = settings_on(server, data_dir=tmp_path, max_batch=20, max_pending=5)
+    with TestClient(create_app(settings)) as opened:
+        yield opened
+
+
+def ask(http: Any, count: int, seed: int = 0) -> list[dict[str, Any]]:
+    body = npz(images=pixels(count, seed=seed))
+    answers: list[dict[str, Any]] = http.post("/v1/predictions", content=body, headers=NPZ).json()[
+        "predictions"
+    ]
+    return answers
+
+
+def give(http: Any, **body: Any) -> Any:
+    return http.post("/v1/labels", json=body)
+
+
+def metric(http: TestClient, name: str, **labels: str) -> float:
+    registry = http.app.state.rooms.metrics.registry  # type: ignore[attr-defined]
+    return registry.get_sample_value(name, labels) or 0.0
+
+
+def other(label: str) -> str:
+    return next(name for name in CLASSES if name != label)
+
+
+def test_a_label_makes_a_sample_that_the_worker_reads(http: TestClient) -> None:
+    (answer,) = ask(http, 1)
+    given = give(http, prediction=answer["id"], label=answer["label"])
+    assert given.status_code == 200
+    (result,) = given.json()["results"]
+    assert result["outcome"] == "accepted"
+    worker = leading(http.app.state.rooms.settings)  # type: ignore[attr-defined]
+    (entry,) = worker.claim(10, 0)
+    worker.close()
+    sample = Sample.from_fields(entry.fields)
+    assert (entry.id, sample.label) == (result["sample_id"], answer["label"])
+    assert np.array_equal(sample.image, pixels(1)[0])
+    picture = http.get(f"/v1/predictions/{answer['id']}/picture")
+    assert picture.headers["content-type"] == "image/png"
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(picture.content))), pixels(1)[0])
+    kept = http.get(f"/v1/predictions/{answer['id']}").json()
+    assert (kept["true_label"], kept["sample_id"]) == (answer["label"], entry.id)
+    assert http.get("/v1/predictions").json()["predictions"] == [kept]
+
+
+def test_one_label_alone_is_refused_with_its_problem(http: TestClient) -> None:
+    (answer,) = ask(http, 1)
+    wrong = other(answer["label"])
+    give(http, prediction=answer["id"], label=answer["label"])
+    is_problem(
+        give(http, prediction=answer["id"], label=wrong), 409, "contradiction",
+        limit=answer["label"], value=wrong,
+    )  # fmt: skip
+    is_problem(give(http, prediction="9" * 15 + "-0", label="cat"), 404, "not-kept")
+    is_problem(give(http, prediction="1-1", label="cat"), 410, "expired")
+    is_problem(give(http, prediction=answer["id"], label=""), 422, "bad-input")
+    corrected = give(http, prediction=answer["id"], label=wrong, correct=True).json()
+    assert corrected["results"][0]["outcome"] == "corrected"
+    again = give(http, prediction=answer["id"], label=wrong).json()
+    assert again["results"][0]["outcome"] == "repeated"
+    counted = {"contradicted": 1, "unknown": 1, "expired": 1, "bad": 1, "accepted": 1}
+    for outcome, number in (counted | {"corrected": 1, "repeated": 1, "full": 0}).items():
+        assert metric(http, "learndrop_labels_total", outcome=outcome) == number, outcome
+    assert metric(http, "learndrop_samples_accepted_total") == 2
+
+
+def test_in_a_batch_each_label_stands_for_itself(http: TestClient) -> None:
+    answers = ask(http, 7)
+    rows = [{"prediction": a["id"], "label": "cat"} for a in answers]
+    rows[1] = {"prediction": "1-1", "label": "cat"}
+    rows[2] = {"prediction": answers[2]["id"], "label": None}
+    results = give(http, labels=rows).json()["results"]
+    assert [r["outcome"] for r in results] == ["accepted", "expired", "bad", *["accepted"] * 4]
+    assert [r["status"] for r in results[:3]] == [None, 410, 422]
+    assert results[1]["problem"] == "/problems/expired"
+    again = give(http, labels=rows).json()["results"]
+    assert [r["outcome"] for r in again] == ["repeated", "expired", "bad", *["repeated"] * 4]
+    assert [r["sample_id"] for r in again] == [r["sample_id"] for r in results]
+
+
+def test_a_batch_for_which_there_is_no_room_at_all_is_429_and_half_of_one_is_told(
+    http: TestClient,
+) -> None:
+    rows = [{"prediction": a["id"], "label": "cat"} for a in ask(http, 7)]
+    results = give(http, labels=rows).json()["results"]
+    assert [r["outcome"] for r in results] == [*["accepted"] * 5, "full", "full"]
+    refused = give(http, labels=rows[5:])
+    is_problem(refused, 429, "stream-full", limit=5)
+    assert int(refused.headers["retry-after"]) >= 1
+    is_problem(give(http, **rows[5]), 429, "stream-full")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "kind"),
+    [
+        (b"", 400, "bad-body"),
+        (b"{", 400, "bad-body"),
+        (b"[]", 422, "bad-input"),
+        (b"{}", 422, "bad-input"),
+        (b'{"labels": []}', 422, "bad-input"),
+        (b'{"labels": {}}', 422, "bad-input"),
+        (b'{"labels": [1]}', 422, "bad-input"),
+        (b'{"labels": [{"prediction": "1-1"}]}', 422, "bad-input"),
+        (b'{"labels": [], "label": "x"}', 422, "bad-input"),
+        (b'{"prediction": 1, "label": "x"}', 422, "bad-input"),
+        (b'{"prediction": "1-1", "label": "x", "correct": 1}', 422, "bad-input"),
+        (b'{"prediction": "1-1", "label": "x", "more": 1}', 422, "bad-input"),
+        (json.dumps({"labels": [{"prediction": "1-1", "label": "x"}] * 21}), 413, "too-large"),
+        (b"[" * 100_000, 413, "too-large"),
+    ],
+)
+def test_a_body_that_is_none_of_labels_is_refused(
+    http: TestClient, body: bytes, status: int, kind: str
+) -> None:
+    answer = http.post("/v1/labels", content=body, headers={"content-type": "application/json"})
+    is_problem(answer, status, kind)
+
+
+def test_only_json_is_taken(http: TestClient) -> None:
+    answer = http.post("/v1/labels", content=b"x", headers=NPZ)
+    is_problem(answer, 415, "unknown-format", limit=["application/json"])
+
+
+def test_accuracy_by_version_is_in_state_and_metrics(http: TestClient, tmp_path: Path) -> None:
+    assert http.get("/v1/state").json()["labels"]["accuracy"] is None
+    first = ask(http, 2)
+    give(http, prediction=first[0]["id"], label=first[0]["label"])
+    give(http, prediction=first[1]["id"], label=other(first[1]["label"]))
+    told = http.get("/v1/state").json()["labels"]
+    assert (told["labelled"], told["right"], told["accuracy"]) == (2, 1, 0.5)
+    assert told["versions"] == [{"version": 1, "labelled": 2, "right": 1, "accuracy": 0.5}]
+    line = 'learndrop_labelled_accuracy_ratio{version="1"} 0.5'
+    assert line in http.get("/metrics").text.splitlines()
+
+
+def test_a_deleted_prediction_is_gone_with_its_picture(http: TestClient) -> None:
+    answers = ask(http, 2)
+    (result,) = give(http, prediction=answers[0]["id"], label="cat").json()["results"]
+    path = f"/v1/predictions/{answers[0]['id']}"
+    assert http.delete(path).json() == {
+        "deleted": answers[0]["id"],
+        "sample_id": result["sample_id"],
+    }
+    for answer in (http.get(path), http.get(f"{path}/picture"), http.delete(path)):
+        is_problem(answer, 404, "not-kept")
+    assert http.delete(f"/v1/predictions/{answers[1]['id']}").json()["sample_id"] is None
+
+
+def test_without_redis_labels_are_asked_to_come_later(tmp_path: Path) -> None:
+    with ingress(tmp_path) as place:
+        refused = place.http.post("/v1/labels", json={"prediction": "1-1", "label": "x"})
+        is_problem(refused, 503, "stream-away")
+        is_problem(place.http.get("/v1/label-requests"), 503, "stream-away")
+
+
+# -- which are wished ------------------------------------------------------------------------
+
+
+def test_the_most_unsure_is_wished_first_and_what_has_a_label_no_more(http: TestClient) -> None:
+    answers = ask(http, 15, seed=3)
+
+    def margin(answer: dict[str, Any]) -> float:
+        first, second, *_ = answer["probabilities"].values()
+        return float(first - second)
+
+    told = http.get("/v1/label-requests?limit=15").json()
+    assert told["looked_at"] == 15
+    wishes = told["requests"]
+    assert {w["prediction"] for w in wishes} == {a["id"] for a in answers}
+    assert wishes[0]["prediction"] == min(answers, key=margin)["id"]
+    assert [w["worth"] for w in wishes] == sorted((w["worth"] for w in wishes), reverse=True)
+    assert wishes[0]["why"].startswith("torn between ")
+    assert http.get(wishes[0]["picture"]).status_code == 200
+    give(http, prediction=wishes[0]["prediction"], label="cat")
+    left = http.get("/v1/label-requests?limit=3").json()["requests"]
+    assert len(left) == 3
+    assert wishes[0]["prediction"] not in {w["prediction"] for w in left}
+    assert "unlike the nearest" in left[0]["why"]
+    is_problem(http.get("/v1/label-requests?limit=101"), 422, "bad-parameter")
+
+
+def test_without_kept_pixels_nothing_is_wished(server: EmbeddedRedis, tmp_path: Path) -> None:
+    publish(tmp_path)
+    settings = settings_on(server, data_dir=tmp_path, predictions_pixels=False)
+    with TestClient(create_app(settings)) as http:
+        (answer,) = ask(http, 1)
+        assert http.get("/v1/label-requests").json() == {"requests": [], "looked_at": 1}
+        assert http.get(f"/v1/predictions/{answer['id']}").json()["picture"] is None
+        (result,) = give(http, prediction=answer["id"], label="cat").json()["results"]
+        assert result["outcome"] == "scored"
+
+
+# -- client and command ----------------------------------------------------------------------
+
+
+async def test_the_client_and_the_command_give_labels(
+    server: EmbeddedRedis, tmp_path: Path
+) -> None:
+    publish(tmp_path)
+    settings = settings_on(server, data_dir=tmp_path, max_batch=2)
+    with listening_app(create_app(settings)) as url, Client(url) as client:
+        ids = [a["id"] for a in client.predict(pixels(6))]
+        assert client.label(ids[0], "cat")["outcome"] == "accepted"
+        with pytest.raises(ServerRefused, match="409"):
+            client.label(ids[0], "dog")
+        many = client.label_many({ids[0]: "cat", ids[1]: 7, "1-1": "dog"})
+        assert [one["outcome"] for one in many] == ["repeated", "accepted", "expired"]
+        assert len(client.label_requests(3)) == 3
+        assert client.prediction_picture(ids[5]).startswith(b"\x89PNG")
+        assert client.delete_prediction(ids[5])["deleted"] == ids[5]
+        async with AsyncClient(url) as same:
+            assert (await same.label(ids[2], "cat"))["outcome"] == "accepted"
+            assert [o["outcome"] for o in await same.label_many({ids[2]: "cat"})] == ["repeated"]
+            assert len(await same.label_requests()) == 2
+
+        def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                [sys.executable, "-m", "learndrop.cli", "labels", *arguments, "--url", url],
+                capture_output=True,
+                text=True,
+                env={k: v for k, v in os.environ.items() if not k.startswith("LEARNDROP_")},
+                check=False,
+            )
+
+        listed = command("wished", "--pictures", str(tmp_path / "wished")).stdout.splitlines()
+        assert {line.split("\t")[0] for line in listed[1:]} == {ids[3], ids[4]}
+        assert len(list((tmp_path / "wished").glob("*.png"))) == 2
+        assert command("give", ids[3], "dog").stdout.startswith("accepted: sample ")
+        assert command("give", ids[3], "cat").returncode == 1
+        assert command("give", ids[3], "cat", "--correct").stdout.startswith("corrected: ")
+        assert command("give", "1-1", "cat").returncode == 3
