@@ -132,7 +132,7 @@ class Learner:
             told = right[believed].tolist(), answers[believed], targets[believed]
             self._answer(self.watch.update(*told))
 
-        maps = x if self.trainer.cut == 0 else outputs[self.trainer.cut - 1]
+        maps = self._entering(x, outputs)
         self.features.put(ids, maps)
         train = train and bool(chosen.any())
         loss = float("nan")
@@ -162,6 +162,10 @@ class Learner:
         return np.asarray(shares, np.float32)
 
     # -- train ------------------------------------------------------------------------------
+
+    def _entering(self, x: Tensor, outputs: list[Tensor]) -> Tensor:
+        """Maps that enter the cut: they come free from the test."""
+        return x if self.trainer.cut == 0 else outputs[self.trainer.cut - 1]
 
     def _train(self, maps: Tensor, targets: NDArray[np.int64]) -> float:
         n = len(targets)

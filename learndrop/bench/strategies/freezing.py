@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,8 +13,6 @@ from torch import Tensor
 from learndrop.bench.strategies.strategy import Clock, Scheduled, Strategy
 from learndrop.bench.streams import Stream
 from learndrop.learner import Learner
-from learndrop.life import Report
-from learndrop.messages import Sample
 from learndrop.rehearsal import Rehearsal
 from learndrop.settings import Settings
 
@@ -46,16 +44,13 @@ class FreezingLearner(Learner):
         self.rehearsal = Unstored(settings, self.trainer, self.ledger)
         self.replay, self.features = self.rehearsal.replay, self.rehearsal.features
 
-    def learn(self, samples: Sequence[Sample], *, train: bool = True) -> Report:
-        self._arriving = np.stack([s.image for s in samples])
-        return super().learn(samples, train=train)
-
-    def _train(self, maps: Tensor, targets: NDArray[np.int64]) -> float:
-        if self.trainer.cut:
-            with self.life.timed("train", self._clock):
-                maps = self.trainer.prefix(self.floats(self._arriving))
-            self.ledger.build(0, self.trainer.cut, len(targets))
-        return super()._train(maps, targets)
+    def _entering(self, x: Tensor, outputs: list[Tensor]) -> Tensor:
+        if self.trainer.cut == 0:
+            return x
+        with self.life.timed("train", self._clock):
+            maps = self.trainer.prefix(x)
+        self.ledger.build(0, self.trainer.cut, len(x))
+        return maps
 
 
 class FreezeOnly(Strategy):
