@@ -9,7 +9,7 @@ Learned = Literal["no", "yes", "unknown"]
 
 NOT_REACHED = (
     "weights that have learned it: learning is not undone",
-    "the archive for replays of the past (`LEARNDROP_ARCHIVE_BYTES`), copies and backups",
+    "copies and backups that somebody made",
     "files that the server of Redis keeps until it rewrites its log, which it is asked to do",
 )
 

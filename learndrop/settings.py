@@ -207,7 +207,7 @@ class Settings(BaseSettings):
     replay_bytes: int = Field(64 * MIB, ge=1)
     """Most bytes of raw pixels in the replay buffer."""
     replay_max_age_s: float = Field(0.0, ge=0)
-    """Longest time that a raw sample stays in the replay buffer; 0 sets no age."""
+    """Longest time that a raw sample stays in replay buffer and archive; 0 sets no age."""
     erase_within_s: float = Field(600.0, ge=10)
     """Time after a deletion (or the age above) within which no checkpoint holds the image."""
     old_world_weight: float = Field(0.1, ge=0, le=1)

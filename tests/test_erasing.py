@@ -10,6 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from learndrop import checkpoint
+from learndrop.archive import Archive
 from learndrop.deletions import Request
 from learndrop.errors import StreamAway
 from learndrop.learner import Learner
@@ -52,7 +53,10 @@ class Scene:
         self.learner, self.asks, self.now_s = Learner(self.settings), asks, 1000.0
         self.registry = CollectorRegistry()
         metrics = WorkerMetrics(self.registry)
-        self.erasing = Erasing(self.settings, self.learner, asks, metrics, lambda: self.now_s)
+        self.archive = Archive(self.settings.archive_dir, 1 << 20)
+        self.erasing = Erasing(
+            self.settings, self.learner, self.archive, asks, metrics, lambda: self.now_s
+        )
         self.learn(*range(12))
 
     def learn(self, *seconds: int) -> None:
@@ -63,6 +67,8 @@ class Scene:
             for n, (image, at) in enumerate(zip(images, seconds, strict=True))
         ]
         self.learner.learn(samples)
+        self.archive.add([s.id for s in samples], samples, "0-0")
+        self.archive.write()
 
     def save(self) -> None:
         checkpoint.save(self.learner, self.settings.checkpoints_dir, "0-0", keep=2)
@@ -79,6 +85,11 @@ class Scene:
     @property
     def there(self) -> list[int]:
         return numbers(self.settings.checkpoints_dir)
+
+    def archived(self) -> list[int]:
+        """The same of what the archive holds."""
+        ids = [i for part in self.archive.segments() for i in part.ids.tolist()]
+        return sorted(int(i.split("-")[0]) // 1000 for i in ids)
 
     def held(self) -> list[int]:
         """Seconds at which the stream was given what the buffer holds."""
@@ -162,7 +173,9 @@ def test_a_restored_learner_forgets_again(tmp_path: Path) -> None:
     scene.learner = found[0]
     assert 5 in scene.held()
     metrics = WorkerMetrics(CollectorRegistry())
-    scene.erasing = Erasing(scene.settings, scene.learner, scene.asks, metrics, lambda: 1001.0)
+    scene.erasing = Erasing(
+        scene.settings, scene.learner, scene.archive, scene.asks, metrics, lambda: 1001.0
+    )
     scene.turn()
     assert 5 not in scene.held()
 
@@ -172,6 +185,7 @@ def test_samples_over_their_age_leave_replay_and_checkpoints(tmp_path: Path) -> 
     scene.save()
     scene.turn()
     assert scene.held() == list(range(5, 12))
+    assert scene.archived() == list(range(12))  # by whole segments: the newest is not over its age
     assert scene.registry.get_sample_value("learndrop_samples_erased_total", {"why": "age"}) == 5
     scene.now_s += 2
     scene.turn()
@@ -238,7 +252,7 @@ def test_what_is_forgotten_is_gone_and_the_rest_is_whole() -> None:
 def test_a_full_buffer_that_forgot_takes_new_ones_in() -> None:
     made = buffer(capacity=6)
     made.forget(["5-5", "1-1"])
-    images = np.full((3, 1, 1, 3), 9, np.uint8)
+    images = np.arange(30, 39, dtype=np.uint8).reshape(3, 1, 1, 3)
     made.add(images, np.array([0, 1, 1]), np.array([10, 11, 12]), names=as_rows(("1-7",) * 3, 3))
     assert made.size == 6
     assert {10, 11, 12} & set(rows(made)) and made.by_class().keys() == {0, 1}
@@ -246,7 +260,7 @@ def test_a_full_buffer_that_forgot_takes_new_ones_in() -> None:
 
 def test_samples_that_came_another_way_have_no_age() -> None:
     made = buffer()
-    made.add(np.zeros((1, 1, 1, 3), np.uint8), np.array([0]), np.array([7]))
+    made.add(np.full((1, 1, 1, 3), 77, np.uint8), np.array([0]), np.array([7]))
     assert sorted(made.forget_before(1.0)) == [0, 1, 2, 3, 4, 5]
     assert list(rows(made)) == [7]
 
@@ -280,3 +294,30 @@ def test_the_reserve_forgets_too() -> None:
     again.load(old)
     again.forget(["24000-0"])
     assert again.ids.tolist() == [24, 32, 40, 48, 56]
+
+
+def test_a_deleted_sample_leaves_the_archive_or_nothing_is_told(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, Asks(request(1, 5)))
+    assert 5 in scene.archived()
+
+    def refuse(ids: Sequence[str]) -> int:
+        raise OSError("disk full")
+
+    erase, scene.archive.erase = scene.archive.erase, refuse  # type: ignore[method-assign]
+    scene.turn()
+    assert 5 in scene.archived() and scene.asks.said == []
+    failed = scene.registry.get_sample_value("learndrop_write_failures_total", {"what": "erase"})
+    assert failed == 1
+    scene.archive.erase = erase  # type: ignore[method-assign]
+    scene.turn()
+    assert scene.asks.said == []  # not tried again so soon
+    scene.now_s += 6
+    scene.turn()
+    assert scene.archived() == [0, 1, 2, 3, 4, *range(6, 12)]
+    assert scene.asks.said[0] == ("replayed", ["5000-0"])
+
+
+def test_whole_segments_over_their_age_leave_the_archive(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, Asks(), replay_max_age_s=980.0)
+    scene.turn()
+    assert scene.archived() == []

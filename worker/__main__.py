@@ -83,6 +83,7 @@ def work(settings: Settings, stop: Stop) -> None:
 
             registry = Registry(settings.models_dir, settings.versions_kept, under.sealing)
             keeper = Keeper(learner, registry)
+            archive = Archive(settings.archive_dir, settings.archive_bytes)
             parts = Parts(
                 settings,
                 stream,
@@ -91,12 +92,12 @@ def work(settings: Settings, stop: Stop) -> None:
                 board,
                 metrics,
                 save,
-                Archive(settings.archive_dir, settings.archive_bytes),
+                archive,
                 keeper.before_publish,
                 keeper.before_checkpoint,
                 older,
                 under.confirm,
-                Erasing(settings, learner, asks, metrics, time.time),
+                Erasing(settings, learner, archive, asks, metrics, time.time),
             )
             try:
                 run(parts, position, stopping=stop)

@@ -7,7 +7,8 @@ ones are removed once that one has been read back whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +16,7 @@ from typing import Protocol
 import structlog
 
 from learndrop.deletions import Request
+from learndrop.errors import LearndropError
 from learndrop.old_checkpoints import numbers, remove_through
 from learndrop.settings import Settings
 from worker.metrics import WorkerMetrics
@@ -34,6 +36,13 @@ class Forgets(Protocol):
 
     def forget(self, stream_ids: Sequence[str]) -> set[str]: ...
     def forget_before(self, unix_s: float) -> int: ...
+
+
+class Keeps(Protocol):
+    """What is asked of the archive: see learndrop.archive.Archive."""
+
+    def erase(self, ids: Sequence[str]) -> int: ...
+    def expire(self, before_s: float) -> int: ...
 
 
 class Asks(Protocol):
@@ -59,6 +68,7 @@ class Erasing:
     Args:
         settings: ages and times.
         learner: what forgets.
+        archive: what keeps learned samples for replays of the past.
         asks: requests; they are read from the start, because the learner may come from a
             checkpoint that is older than they are.
         metrics: counts.
@@ -69,17 +79,19 @@ class Erasing:
         self,
         settings: Settings,
         learner: Forgets,
+        archive: Keeps,
         asks: Asks,
         metrics: WorkerMetrics,
         wall: Callable[[], float],
     ) -> None:
-        self._settings, self._learner, self._asks = settings, learner, asks
+        self._settings, self._learner, self._archive = settings, learner, archive
+        self._asks = asks
         self._metrics, self._wall = metrics, wall
         self._root: Path = settings.checkpoints_dir
         self._last = "0-0"
         self._found: set[str] = set()
         self._open: list[_Open] = []
-        self._look_at_s = self._not_before_s = float("-inf")
+        self._look_at_s = self._not_before_s = self._archive_at_s = float("-inf")
 
     def forget(self) -> None:
         """Take out what was asked for since the last turn, and what is over its age.
@@ -88,7 +100,7 @@ class Erasing:
             StreamAway: when Redis does not answer; it is all done again then.
         """
         requests = self._asks.after(self._last)
-        if requests:
+        if requests and self._out_of_archive([r.sample_id for r in requests]):
             self._found |= self._learner.forget([r.sample_id for r in requests])
             self._asks.forgotten(requests, self._found)  # may fail, and is then tried again
             self._metrics.erased("request", len(self._found))
@@ -102,6 +114,8 @@ class Erasing:
             if gone := self._learner.forget_before(now_s - age_s):
                 self._metrics.erased("age", gone)
                 self._must_go([], now_s)
+            with self._counting_failures():
+                self._archive.expire(now_s - age_s)
 
     def wants_checkpoint(self) -> bool:
         """Whether a checkpoint must be made so that older ones can go."""
@@ -131,6 +145,25 @@ class Erasing:
                 self._asks.erased(one.requests)
                 self._open.remove(one)
         self._metrics.erasing(sum(len(o.requests) for o in self._open))
+
+    def _out_of_archive(self, ids: Sequence[str]) -> bool:
+        """False when the disk refused: it is tried again in a while, and nothing is told before."""
+        now_s = self._wall()
+        if now_s < self._archive_at_s:
+            return False
+        self._archive_at_s = now_s + AGAIN_S
+        with self._counting_failures():
+            self._archive.erase(ids)
+            self._archive_at_s = float("-inf")
+        return self._archive_at_s < now_s
+
+    @contextmanager
+    def _counting_failures(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, LearndropError) as exc:
+            log.error("not_taken_out_of_the_archive", error=str(exc))
+            self._metrics.failed("erase")
 
     def _must_go(self, requests: list[Request], asked_s: float) -> None:
         newest = max(numbers(self._root), default=0)
