@@ -73,7 +73,8 @@ class Trying:
             status=answer.status_code,
             problem=problem,
         )
-        if answer.status_code not in _LATER:
+        under_way = answer.status_code == 409 and "retry-after" in answer.headers
+        if answer.status_code not in _LATER and not under_way:
             raise refused
         wait_s = self._next(_retry_after(answer))
         if wait_s is None:

@@ -23,6 +23,7 @@ LearndropError
 │   ├── StreamFull           the stream is at its limit
 │   │   └── ShareFull        the sender's key holds its share of it
 │   ├── RateLimited          the sender's key asks more often than it may
+│   ├── StillRunning         the same request, by its Idempotency-Key, is under way
 │   ├── StreamAway           the Redis server does not answer
 │   ├── NoModel              no version is published yet
 │   ├── Busy                 the queue for predictions is full
@@ -160,6 +161,10 @@ class ShareFull(StreamFull):
 
 class RateLimited(Unavailable):
     """The sender's key asks more often than it may."""
+
+
+class StillRunning(Unavailable):
+    """The same request, by its Idempotency-Key, is under way."""
 
 
 class StreamAway(Unavailable):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -37,12 +38,12 @@ class DeadLetterCalls(Generic[Told, Raw]):
         return self._fetch(Ask("GET", f"{PATH}/{letter_id}/picture"))
 
     def replay(self, letter_id: str) -> Told:
-        """Put one back on the stream; after a lost answer it is asked for again, and not found."""
-        return self._ask(Ask("POST", f"{PATH}/{letter_id}/replay"))
+        """Put one back on the stream; asked for again after a lost answer, it is done once."""
+        return self._ask(Ask("POST", f"{PATH}/{letter_id}/replay", once=uuid.uuid4().hex))
 
     def replay_all(self, reason: str | None = None) -> Told:
         """Put all back, or those of one reason: `replayed`, `ids`, `left` and why some are left."""
-        return self._ask(Ask("POST", f"{PATH}/replay", query=_of(reason)))
+        return self._ask(Ask("POST", f"{PATH}/replay", query=_of(reason), once=uuid.uuid4().hex))
 
     def delete(self, letter_id: str) -> Told:
         """Throw one away."""

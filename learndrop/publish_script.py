@@ -1,8 +1,34 @@
-"""How a batch gets onto the stream: one script, so that it is there whole, once, or not at all."""
+"""How a batch gets onto the stream: one script, so that it is there whole, once, or not at all.
+
+And how the answer to any other change is remembered under the key that came with it.
+"""
 
 from __future__ import annotations
 
-PUBLISH = """
+_REMEMBERING = """
+-- What came under a key: when, with which content, and what was answered ('' before the answer).
+local function remembered(batches, key)
+  local told = redis.call('HGET', batches, key)
+  if told then return string.match(told, '^(%d+) (%S+) (.*)$') end
+end
+-- The oldest beyond the number and those over their time go, a few at a time.
+local function remember(batches, order, key, content, told, now, ttl_s, kept)
+  redis.call('HSET', batches, key, now .. ' ' .. content .. ' ' .. told)
+  redis.call('LPUSH', order, now .. ' ' .. key)
+  for _ = 1, 64 do
+    local since, oldest = string.match(redis.call('LINDEX', order, -1), '^(%d+) (.*)$')
+    local over = redis.call('LLEN', order) > kept
+    if not over and now - tonumber(since) < ttl_s then break end
+    redis.call('RPOP', order)
+    -- Its key may have come again after its time.
+    if remembered(batches, oldest) == since then redis.call('HDEL', batches, oldest) end
+  end
+end
+"""
+
+PUBLISH = (
+    _REMEMBERING
+    + """
 -- KEYS stream, counters, batches, order of batches, names, order of names.
 -- ARGV most entries, most bytes, share, entries the share is of, who, batch, content, seconds and
 -- number that batches are kept, number that names are kept, samples, bytes, number of names (as
@@ -16,13 +42,8 @@ local ttl_s, batches_kept, names_kept = tonumber(ARGV[8]), tonumber(ARGV[9]), to
 local samples, bytes, named = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
 local now = tonumber(redis.call('TIME')[1])
 
-local function remembered(key)
-  local told = redis.call('HGET', KEYS[3], key)
-  if told then return string.match(told, '^(%d+) (%S+) (.*)$') end
-end
-
 if batch ~= '' then
-  local at, before, told = remembered(batch)
+  local at, before, told = remembered(KEYS[3], batch)
   if at and now - tonumber(at) < ttl_s then
     if before ~= content then return {'other'} end
     return {'again', told}
@@ -95,17 +116,37 @@ if batch ~= '' then
     for n = 1, samples do each[n] = ids[n] .. (known[n] and '*' or '') end
     told = table.concat(each, ' ')
   end
-  redis.call('HSET', KEYS[3], batch, now .. ' ' .. content .. ' ' .. told)
-  redis.call('LPUSH', KEYS[4], now .. ' ' .. batch)
-  for n = 1, 64 do
-    local oldest = redis.call('LINDEX', KEYS[4], -1)
-    local since, key = string.match(oldest, '^(%d+) (.*)$')
-    local over = redis.call('LLEN', KEYS[4]) > batches_kept
-    if not over and now - tonumber(since) < ttl_s then break end
-    redis.call('RPOP', KEYS[4])
-    -- Its key may have come again after its time.
-    if remembered(key) == since then redis.call('HDEL', KEYS[3], key) end
-  end
+  remember(KEYS[3], KEYS[4], batch, content, told, now, ttl_s, batches_kept)
 end
 return {'taken', ids, duplicates}
 """
+)
+
+RESERVE = (
+    _REMEMBERING
+    + """
+-- KEYS batches, order of batches; ARGV key, content, seconds and number that they are kept, seconds
+-- that one may be under way. Whose it is, and what was answered.
+local now = tonumber(redis.call('TIME')[1])
+local at, before, told = remembered(KEYS[1], ARGV[1])
+if at and now - tonumber(at) < tonumber(ARGV[3]) then
+  if before ~= ARGV[2] then return {'other'} end
+  if told ~= '' then return {'again', told} end
+  if now - tonumber(at) < tonumber(ARGV[5]) then return {'running'} end
+end
+remember(KEYS[1], KEYS[2], ARGV[1], ARGV[2], '', now, tonumber(ARGV[3]), tonumber(ARGV[4]))
+return {'yours'}
+"""
+)
+
+ANSWER = (
+    _REMEMBERING
+    + """
+-- KEYS batches; ARGV key, content, answer or '' for none: then it may come again.
+local at, before = remembered(KEYS[1], ARGV[1])
+if before ~= ARGV[2] then return 0 end
+if ARGV[3] == '' then return redis.call('HDEL', KEYS[1], ARGV[1]) end
+redis.call('HSET', KEYS[1], ARGV[1], at .. ' ' .. before .. ' ' .. ARGV[3])
+return 1
+"""
+)

@@ -20,6 +20,7 @@ from learndrop.deletions import Deleting
 from learndrop.errors import LearndropError
 from learndrop.late_labels import LateLabels
 from learndrop.registry import Registry
+from learndrop.repeats import Repeats
 from learndrop.settings import Settings
 from learndrop.stream import Publisher, RedisPublisher
 from service.auth import Gate
@@ -97,6 +98,7 @@ def create_app(
         gate=Gate(settings),
         rates=Rates(settings),
         audit=AuditTrail(settings),
+        repeats=Repeats(settings),
     )
     app = FastAPI(
         title="learndrop",
@@ -147,7 +149,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await rooms.serving.stop()
         rooms.intake.close()
         opened = (rooms.publisher, rooms.board, rooms.answers, rooms.labels, rooms.dead_letters)
-        for room in (*opened, rooms.deleting, rooms.audit):
+        for room in (*opened, rooms.deleting, rooms.audit, rooms.repeats):
             await room.close()
 
 

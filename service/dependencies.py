@@ -6,6 +6,7 @@ asked before the body is read, as long as no route lets the framework read its b
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, cast
 
@@ -21,6 +22,7 @@ from learndrop.errors import RoleNeeded, StreamAway
 from learndrop.late_labels import LateLabels
 from learndrop.messages import Sample
 from learndrop.registry import Registry
+from learndrop.repeats import Repeats
 from learndrop.settings import Settings
 from learndrop.stream import Publisher
 from learndrop.taking import Once
@@ -32,6 +34,9 @@ from service.pace import Pace
 from service.rates import Rates
 from service.retention import Retention
 from service.serving import Serving
+
+Change = Callable[[], Awaitable[dict[str, Any]]]
+"""Something that is done; its answer as JSON values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,7 @@ class Rooms:
     gate: Gate
     rates: Rates
     audit: AuditTrail
+    repeats: Repeats
     pace: Pace = field(default_factory=Pace)
 
 
@@ -99,6 +105,19 @@ async def labelled_samples(
     return await wired.intake.samples(request, asking.name, batch_key)
 
 
+async def repeating(
+    request: Request, wired: InRooms, asking: Asking, batch_key: BatchKey = ""
+) -> Callable[[Change], Awaitable[dict[str, Any]]]:
+    """Makes a change once, however often it is asked for under the same Idempotency-Key."""
+    content = f"{request.method} {request.url.path}?{request.url.query}"
+
+    async def once(change: Change) -> dict[str, Any]:
+        return await wired.repeats.once(asking.name, batch_key, content, change)
+
+    return once
+
+
+Repeating = Annotated[Callable[[Change], Awaitable[dict[str, Any]]], Depends(repeating)]
 ToPublisher = Annotated[Publisher, Depends(publisher)]
 Samples = Annotated[tuple[list[Sample], Once | None], Depends(labelled_samples)]
 

@@ -61,6 +61,10 @@ KINDS = {
         ),
         Kind("method-not-allowed", 405, "Not this method", "The header Allow names the others."),
         Kind(
+            "still-running", 409, "The request with this Idempotency-Key is still under way",
+            "Wait for Retry-After and ask again: the answer will be that one's.",
+        ),
+        Kind(
             "too-slow", 408, "The body did not arrive in `body_timeout_s`", "Send smaller batches."
         ),
         Kind(
@@ -130,6 +134,7 @@ _BY_ERROR: dict[type[errors.LearndropError], str] = {
     errors.BadInput: "bad-input",
     errors.OtherContent: "other-content",
     errors.RateLimited: "rate-limited",
+    errors.StillRunning: "still-running",
     errors.ShareFull: "share-full",
     errors.StreamFull: "stream-full",
     errors.StreamAway: "stream-away",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, status
 from fastapi.responses import Response
@@ -14,7 +14,7 @@ from learndrop.messages import picture_of
 from learndrop.pictures import to_png
 from learndrop.stream import Reason
 from service.content import PNG
-from service.dependencies import ADMIN, InRooms
+from service.dependencies import ADMIN, InRooms, Repeating
 from service.problems import documented
 from service.schemas import DeadLetter, DeadLetterPage, Purged, Replayed, WholeDeadLetter
 
@@ -82,13 +82,28 @@ async def picture(letter_id: str, wired: InRooms) -> Response:
     operation_id="replay_dead_letter",
     dependencies=ADMIN,
     summary="Put one dead letter back on the stream",
-    responses=documented("not-kept", "bad-input", "stream-full", "stream-away"),
+    responses=documented(
+        "not-kept",
+        "bad-input",
+        "bad-parameter",
+        "other-content",
+        "still-running",
+        "stream-full",
+        "stream-away",
+    ),
 )
-async def replay(letter_id: str, wired: InRooms) -> Replayed:
-    """It leaves `buried` for `pending` under a new id. A second time it is not found."""
-    new_id = await wired.dead_letters.replay(letter_id)
-    wired.metrics.letters_replayed.inc()
-    return Replayed(replayed=1, ids={letter_id: new_id}, left=0, stopped=None)
+async def replay(letter_id: str, wired: InRooms, once: Repeating) -> Replayed:
+    """It leaves `buried` for `pending` under a new id.
+
+    A second time it is not found; under the same `Idempotency-Key` it is answered as before.
+    """
+
+    async def change() -> dict[str, Any]:
+        new_id = await wired.dead_letters.replay(letter_id)
+        wired.metrics.letters_replayed.inc()
+        return {"replayed": 1, "ids": {letter_id: new_id}, "left": 0, "stopped": None}
+
+    return Replayed.model_validate(await once(change))
 
 
 @router.post(
@@ -97,20 +112,26 @@ async def replay(letter_id: str, wired: InRooms) -> Replayed:
     operation_id="replay_dead_letters",
     dependencies=ADMIN,
     summary="Put all dead letters back on the stream, or those of one reason",
-    responses=documented("bad-parameter", "stream-full", "stream-away"),
+    responses=documented(
+        "bad-parameter", "other-content", "still-running", "stream-full", "stream-away"
+    ),
 )
-async def replay_all(wired: InRooms, reason: OfReason = None) -> Replayed:
+async def replay_all(wired: InRooms, once: Repeating, reason: OfReason = None) -> Replayed:
     """The oldest first, as far as the stream has room; `left` says how many there was none for."""
-    done = await wired.dead_letters.replay_all(reason)
-    wired.metrics.letters_replayed.inc(len(done.moved))
-    if done.full is not None and not done.moved:
-        raise done.full
-    return Replayed(
-        replayed=len(done.moved),
-        ids=dict(done.moved),
-        left=done.left,
-        stopped=str(done.full) if done.full else None,
-    )
+
+    async def change() -> dict[str, Any]:
+        done = await wired.dead_letters.replay_all(reason)
+        wired.metrics.letters_replayed.inc(len(done.moved))
+        if done.full is not None and not done.moved:
+            raise done.full
+        return {
+            "replayed": len(done.moved),
+            "ids": dict(done.moved),
+            "left": done.left,
+            "stopped": str(done.full) if done.full else None,
+        }
+
+    return Replayed.model_validate(await once(change))
 
 
 @router.delete(

@@ -1,0 +1,76 @@
+"""Changes that are asked for again under the same Idempotency-Key: answered as the first time.
+
+Samples need none of this: their key is remembered in the script that takes them. Here the answer
+is written down after the change, so a death between the two leaves a change that nobody remembers;
+after `UNDER_WAY_S` it may be made again. It is for changes that do no harm then.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import orjson
+
+from learndrop.connections import connect_async, translated
+from learndrop.errors import StillRunning
+from learndrop.keys import Keys
+from learndrop.publish_script import ANSWER, RESERVE
+from learndrop.settings import Settings
+from learndrop.taking import other_content, owned
+
+UNDER_WAY_S = 60
+
+
+class Repeats:
+    """Remembers answers beside the batches of samples, within the same bounds."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._redis: Any = connect_async(settings)
+        keys = Keys(settings.name)
+        self._keys = [keys.batches, keys.batches_order]
+        self._reserve = self._redis.register_script(RESERVE)
+        self._answer = self._redis.register_script(ANSWER)
+
+    async def once(
+        self, who: str, key: str, content: str, make: Callable[[], Awaitable[Mapping[str, Any]]]
+    ) -> dict[str, Any]:
+        """Make a change and remember its answer (JSON values), or give the one remembered.
+
+        `content` says what is asked; a change that raises is not remembered. Without a key the
+        change is made each time.
+
+        Raises:
+            OtherContent: if the key came with other content.
+            StillRunning: if the first request is under way.
+            StreamAway: if Redis does not answer; the change may have been made.
+        """
+        if not key:
+            return dict(await make())
+        name, digest = owned(who, f"change {key}"), owned("", content).hex()
+        known = self._settings
+        args: list[Any] = [name, digest, math.ceil(known.idempotency_ttl_s), known.idempotency_kept]
+        with translated():
+            what, *told = await self._reserve(self._keys, [*args, UNDER_WAY_S])
+        if what == b"other":
+            raise other_content()
+        if what == b"running":
+            raise StillRunning("the request with this Idempotency-Key is under way")
+        if what == b"again":
+            earlier: dict[str, Any] = orjson.loads(told[0])
+            return earlier
+        try:
+            answer = dict(await make())
+        except BaseException:
+            with translated():
+                await self._answer(self._keys[:1], [name, digest, ""])
+            raise
+        with translated():
+            await self._answer(self._keys[:1], [name, digest, orjson.dumps(answer)])
+        return answer
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._redis.aclose()

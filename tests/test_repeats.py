@@ -1,0 +1,142 @@
+"""A change under a key of its own is made once and answered alike each time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from deploy.embedded import EmbeddedRedis
+from learndrop import repeats
+from learndrop.consumer import RedisConsumer
+from learndrop.errors import BadInput, OtherContent, StillRunning, StreamAway
+from learndrop.messages import Sample
+from learndrop.repeats import Repeats
+from learndrop.settings import load_settings
+from learndrop.stream import RedisPublisher
+from service.app import create_app
+from tests.servers import server, settings_on
+from tests.services import is_problem
+
+__all__ = ["server"]
+
+
+class Changes:
+    """Something that can be changed, and counts how often it was."""
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    async def __call__(self) -> dict[str, Any]:
+        self.made += 1
+        return {"made": self.made, "ids": {"a": "b"}}
+
+
+@pytest.fixture
+async def known(server: EmbeddedRedis) -> AsyncIterator[Repeats]:
+    made = Repeats(settings_on(server))
+    yield made
+    await made.close()
+
+
+async def test_the_same_key_and_content_are_answered_alike(known: Repeats) -> None:
+    change = Changes()
+    answers = [await known.once("boss", "k", "replay 1", change) for _ in range(3)]
+    assert change.made == 1 and answers == [{"made": 1, "ids": {"a": "b"}}] * 3
+    assert (await known.once("other", "k", "replay 1", change))["made"] == 2
+    assert (await known.once("boss", "k-2", "replay 1", change))["made"] == 3
+    with pytest.raises(OtherContent):
+        await known.once("boss", "k", "replay 2", change)
+    assert [(await known.once("boss", "", "x", change))["made"] for _ in range(2)] == [4, 5]
+
+
+async def test_the_second_of_two_at_once_is_told_to_wait(known: Repeats) -> None:
+    change, may_go, began = Changes(), asyncio.Event(), asyncio.Event()
+
+    async def slow() -> dict[str, Any]:
+        began.set()
+        await may_go.wait()
+        return await change()
+
+    first = asyncio.create_task(known.once("boss", "k", "x", slow))
+    await began.wait()
+    with pytest.raises(StillRunning) as caught:
+        await known.once("boss", "k", "x", slow)
+    assert caught.value.retry_after_s > 0
+    may_go.set()
+    assert await first == await known.once("boss", "k", "x", slow)
+    assert change.made == 1
+
+
+async def test_a_change_that_failed_may_be_asked_for_again(known: Repeats) -> None:
+    async def fails() -> dict[str, Any]:
+        raise BadInput("no")
+
+    with pytest.raises(BadInput):
+        await known.once("boss", "k", "x", fails)
+    assert (await known.once("boss", "k", "x", Changes()))["made"] == 1
+
+
+async def test_a_change_whose_maker_died_may_be_made_after_a_while(
+    known: Repeats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = asyncio.Event()
+
+    async def never() -> dict[str, Any]:
+        began.set()
+        await asyncio.sleep(1000)
+        return {}
+
+    dying = asyncio.create_task(known.once("boss", "k", "x", never))
+    await began.wait()
+    with pytest.raises(StillRunning):
+        await known.once("boss", "k", "x", Changes())
+    monkeypatch.setattr(repeats, "UNDER_WAY_S", 0)
+    assert (await known.once("boss", "k", "x", Changes()))["made"] == 1
+    dying.cancel()
+    await asyncio.gather(dying, return_exceptions=True)
+
+
+async def test_without_redis_nothing_is_changed() -> None:
+    alone, change = Repeats(load_settings(redis_url="redis://127.0.0.1:1/0")), Changes()
+    with pytest.raises(StreamAway):
+        await alone.once("boss", "k", "x", change)
+    assert change.made == 0
+    await alone.close()
+
+
+def test_a_dead_letter_is_put_back_once_and_answered_alike(
+    server: EmbeddedRedis, tmp_path: Path
+) -> None:
+    settings = settings_on(server, data_dir=tmp_path)
+
+    async def publish() -> None:
+        publisher = RedisPublisher(settings)
+        await publisher.publish([Sample(np.zeros((8, 8, 3), np.uint8), "a")] * 2)
+        await publisher.close()
+
+    asyncio.run(publish())
+    consumer = RedisConsumer(settings)
+    for entry in consumer.claim(2, 0.2):
+        consumer.bury(entry, "unreadable", "a test")
+    consumer.close()
+    with TestClient(create_app(settings)) as http:
+        first, second = (one["id"] for one in http.get("/v1/dead-letters").json()["dead_letters"])
+        key = {"idempotency-key": "k"}
+        answers = [http.post(f"/v1/dead-letters/{first}/replay", headers=key) for _ in range(2)]
+        assert [a.status_code for a in answers] == [202, 202]
+        assert answers[0].json() == answers[1].json() and answers[0].json()["replayed"] == 1
+        other = http.post(f"/v1/dead-letters/{second}/replay", headers=key)
+        is_problem(other, 422, "other-content")
+        is_problem(http.post(f"/v1/dead-letters/{first}/replay"), 404, "not-kept")
+        rest = [
+            http.post("/v1/dead-letters/replay", headers={"idempotency-key": "all"}).json()
+            for _ in range(2)
+        ]
+        assert rest[0] == rest[1] and rest[0]["replayed"] == 1
+        assert http.get("/v1/state").json()["samples"]["pending"] == 2
