@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Collection, Sequence, Set
 from pathlib import Path
 
 import numpy as np
@@ -300,7 +300,7 @@ def test_a_deleted_sample_leaves_the_archive_or_nothing_is_told(tmp_path: Path) 
     scene = Scene(tmp_path, Asks(request(1, 5)))
     assert 5 in scene.archived()
 
-    def refuse(ids: Sequence[str]) -> int:
+    def refuse(ids: Collection[str]) -> int:
         raise OSError("disk full")
 
     erase, scene.archive.erase = scene.archive.erase, refuse  # type: ignore[method-assign]

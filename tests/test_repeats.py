@@ -13,14 +13,13 @@ from fastapi.testclient import TestClient
 
 from deploy.embedded import EmbeddedRedis
 from learndrop import repeats
-from learndrop.consumer import RedisConsumer
 from learndrop.errors import BadInput, OtherContent, StillRunning, StreamAway
 from learndrop.messages import Sample
 from learndrop.repeats import Repeats
 from learndrop.settings import load_settings
 from learndrop.stream import RedisPublisher
 from service.app import create_app
-from tests.servers import server, settings_on
+from tests.servers import leading, server, settings_on
 from tests.services import is_problem
 
 __all__ = ["server"]
@@ -121,7 +120,7 @@ def test_a_dead_letter_is_put_back_once_and_answered_alike(
         await publisher.close()
 
     asyncio.run(publish())
-    consumer = RedisConsumer(settings)
+    consumer = leading(settings)
     for entry in consumer.claim(2, 0.2):
         consumer.bury(entry, "unreadable", "a test")
     consumer.close()

@@ -22,6 +22,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 from schemathesis.core.failures import FailureGroup
+from schemathesis.core.result import Err
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -93,7 +94,11 @@ def play(url: str, count: int, tally: Tally, ends_s: float) -> None:
     """
     give_bodies()
     schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
-    operations = [found.ok() for found in schema.get_all_operations()]
+    operations = []
+    for found in schema.get_all_operations():
+        if isinstance(found, Err):
+            raise found.err()  # our own schema is not valid
+        operations.append(found.ok())
     fertile = [
         operation.as_strategy(generation_mode=mode)
         for operation in operations
