@@ -77,7 +77,7 @@ class Learner:
         self.progress = Progress(settings.accuracy_window, 4 * settings.window * settings.batch)
         self.watch = Watch(len(chain.units), settings.drift_delta, settings.drift_cooldown)
         self.settling = Settling(chain, self.ledger, settings)
-        self.rehearsal = Rehearsal(settings, self.trainer, self.ledger)
+        self.rehearsal = self._rehearsal()
         self.replay, self.features = self.rehearsal.replay, self.rehearsal.features
         self.belief = Belief(settings, self.trainer, self.ledger, self.replay, self.floats)
         self.guard = Guard(chain)
@@ -88,6 +88,9 @@ class Learner:
         self._new_events: list[Event] = []
         self._publish = False
         self.settling.scorer.start(self.trainer.trained)
+
+    def _rehearsal(self) -> Rehearsal:
+        return Rehearsal(self.settings, self.trainer, self.ledger)
 
     # -- the page ---------------------------------------------------------------------------
 

@@ -339,7 +339,7 @@ async def test_the_client_and_the_command_delete_and_show_the_receipt(place: Pla
 
         said = command(ids[2]).stdout
         assert said.startswith("taken off the stream before it was learned\n")
-        assert "no weights have seen it" in said and "not reached: the archive" in said
+        assert "no weights have seen it" in said and "not reached: copies and backups" in said
         assert command(ids[2], "--receipt").returncode == 0
         assert command("1-x").returncode == 3
         assert "learndrop_deletions_total 3.0" in client._http.get("/metrics").text.splitlines()

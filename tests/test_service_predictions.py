@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -168,7 +169,8 @@ def test_without_redis_predictions_are_answered_and_not_stored(tmp_path: Path) -
         assert told["predictions"][0]["label"] in CLASSES
         assert door.metric("learndrop_predictions_total") == 2
         assert door.metric("learndrop_predictions_unstored_total") == 2
-        is_problem(door.http.get("/v1/predictions/1-1"), 503, "stream-away")
+        recent = f"{1000 * int(time.time())}-0"  # one over its age is known to be gone
+        is_problem(door.http.get(f"/v1/predictions/{recent}"), 503, "stream-away")
 
 
 def test_a_picture_is_fitted_as_the_version_asks(tmp_path: Path) -> None:

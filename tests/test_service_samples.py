@@ -205,6 +205,7 @@ def test_a_sample_tells_what_became_of_it(door: Ingress) -> None:
     )
     first, second, third = answer.json()["ids"]
     waiting = {"status": "pending", "model_version": None, "reason": None, "why": None}
+    waiting["replayed_as"] = None
     assert door.http.get(f"/v1/samples/{first}").json() == {"id": first, **waiting}
     worker = door.stream.consumer()
     claimed = worker.claim(3, 0)

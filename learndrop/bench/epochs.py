@@ -173,7 +173,10 @@ def table(runs: Sequence[Run]) -> str:
     )  # fmt: skip
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     groups: dict[tuple[str, str, str], list[Run]] = {}
-    for run in runs:
+    order = (FULL, OURS, SHORT)
+    for run in sorted(
+        runs, key=lambda r: (r["data"], r["network"], order.index(r["strategy"]), r["seed"])
+    ):
         groups.setdefault((run["data"], run["network"], run["strategy"]), []).append(run)
     for (data, network, strategy), same in groups.items():
         full = groups[data, network, FULL]

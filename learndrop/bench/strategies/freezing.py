@@ -39,10 +39,8 @@ class Unstored(Rehearsal):
 class FreezingLearner(Learner):
     """A Learner whose units below the cut are frozen, not dropped: a step begins at the pixels."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
-        super().__init__(settings, clock=clock)
-        self.rehearsal = Unstored(settings, self.trainer, self.ledger)
-        self.replay, self.features = self.rehearsal.replay, self.rehearsal.features
+    def _rehearsal(self) -> Rehearsal:
+        return Unstored(self.settings, self.trainer, self.ledger)
 
     def _entering(self, x: Tensor, outputs: list[Tensor]) -> Tensor:
         if self.trainer.cut == 0:
@@ -59,7 +57,7 @@ class FreezeOnly(Strategy):
     family: ClassVar[str] = "freeze only"
 
     def learner(self, settings: Settings, clock: Clock) -> Learner:
-        return FreezingLearner(settings, clock)
+        return FreezingLearner(settings, clock=clock)
 
 
 @dataclass
@@ -74,7 +72,7 @@ class FreezeOut(Scheduled):
     t0: float = 0.8
 
     def learner(self, settings: Settings, clock: Clock) -> Learner:
-        return FreezingLearner(settings, clock)
+        return FreezingLearner(settings, clock=clock)
 
     def new_world(self, learner: Learner, stream: Stream | None) -> None:
         if stream is not None:
