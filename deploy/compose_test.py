@@ -115,7 +115,14 @@ class Trial:
         kept = client.prediction(answers[0]["id"])
         expect(kept["label"] == answers[0]["label"], "the stored prediction is another one")
         expect(right >= 150, f"only {right} of 200 predictions are right")
-        self.say(f"predicted 200 digits, {right} right, with model version {version}")
+        true = {a["id"]: str(b) for a, b in zip(answers[:20], self.data.labels, strict=False)}
+        taken = sum(one["sample_id"] is not None for one in client.label_many(true))
+        expect(taken == len(true), f"only {taken} of {len(true)} labels that came later were taken")
+        self.sent += taken
+        self.say(
+            f"predicted 200 digits, {right} right, with model version {version};"
+            f" labelled {taken} later"
+        )
 
     def account(self, client: Client) -> None:
         """The account adds up, and nothing else was accepted than was sent."""
