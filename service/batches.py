@@ -151,7 +151,19 @@ def as_labels(raw: Any, limits: BatchLimits) -> list[str]:
         BadInput: if it is no list, or naming the label that is bad.
         TooLarge: if there are more than a batch may hold.
     """
+    return [
+        as_label(one, index, limits) for index, one in enumerate(as_list(raw, "labels", limits))
+    ]
+
+
+def as_list(raw: Any, what: str, limits: BatchLimits) -> list[Any]:
+    """What was given as a list of `what`, one for each picture of a batch.
+
+    Raises:
+        BadInput: if it is no list.
+        TooLarge: if there are more than a batch may hold.
+    """
     if not isinstance(raw, list):
-        raise BadInput("labels are no list", item="labels", value=type(raw).__name__)
-    check_text_count(len(raw), "labels", limits)
-    return [as_label(one, index, limits) for index, one in enumerate(raw)]
+        raise BadInput(f"{what} are no list", item=what, value=type(raw).__name__)
+    check_text_count(len(raw), what, limits)
+    return raw

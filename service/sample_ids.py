@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from learndrop.errors import BadInput
-from service.batches import BatchLimits, check_text_count
+from service.batches import BatchLimits, as_list
 
 MOST_CHARS = 128
 
@@ -17,10 +17,7 @@ def as_ids(raw: Any, limits: BatchLimits) -> list[str]:
         BadInput: if it is no list, or naming the id that is bad.
         TooLarge: if there are more than a batch may hold.
     """
-    if not isinstance(raw, list):
-        raise BadInput("ids are no list", item="ids", value=type(raw).__name__)
-    check_text_count(len(raw), "ids", limits)
-    return [as_id(one, index) for index, one in enumerate(raw)]
+    return [as_id(one, index) for index, one in enumerate(as_list(raw, "ids", limits))]
 
 
 def as_id(raw: Any, index: int) -> str:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pytest
@@ -24,7 +24,8 @@ from learndrop.messages import Sample
 from learndrop.settings import Settings, load_settings
 from learndrop.stream import Counts, Reason, RedisPublisher
 from service.app import create_app
-from tests.servers import client_of, leading, server, settings_on
+from tests.places import Places
+from tests.servers import client_of, leading, server
 from tests.services import is_problem, listening_app
 
 __all__ = ["server"]
@@ -57,25 +58,18 @@ class Place:
         self.redis.close()
 
 
-class Places:
-    def __init__(self, server: EmbeddedRedis) -> None:
-        self.server, self.made = server, list[Place]()
-
-    def __call__(self, **overrides: Any) -> Place:
-        self.made.append(Place(settings_on(self.server, **overrides), self.server))
-        return self.made[-1]
+Many = Places[Place]
 
 
 @pytest.fixture
-async def make(server: EmbeddedRedis) -> AsyncIterator[Places]:
-    places = Places(server)
+async def make(server: EmbeddedRedis) -> AsyncIterator[Many]:
+    places = Places(Place, server)
     yield places
-    for place in places.made:
-        await place.close()
+    await places.close()
 
 
 @pytest.fixture
-def place(make: Places) -> Place:
+def place(make: Many) -> Place:
     return make()
 
 
@@ -123,7 +117,9 @@ async def test_a_page_of_one_reason_has_no_other(place: Place) -> None:
     assert end is None
 
 
-async def test_letters_are_counted_by_reason_and_never_more_than_the_bound(make: Places) -> None:
+async def test_letters_are_counted_by_reason_and_never_more_than_the_bound(
+    make: Many,
+) -> None:
     place = make(dead_letters_kept=10)
     await place.bury(*["unreadable"] * 6, *["wrong_size"] * 8)
     numbers = await place.letters.numbers()
@@ -187,7 +183,7 @@ async def test_all_of_one_reason_are_put_back_in_their_order(place: Place) -> No
     assert await place.adds_up() == Counts(80, 0, 40, 40)
 
 
-async def test_what_the_stream_has_no_room_for_stays_a_letter(make: Places) -> None:
+async def test_what_the_stream_has_no_room_for_stays_a_letter(make: Many) -> None:
     place = make(max_pending=50)
     await place.bury(*["unreadable"] * 40)
     await place.publisher.publish([sample(n) for n in range(20)])
@@ -240,7 +236,7 @@ async def test_without_redis_every_way_says_so() -> None:
 # -- over HTTP -------------------------------------------------------------------------------
 
 
-async def test_the_client_lists_shows_replays_and_purges(make: Places, tmp_path: Path) -> None:
+async def test_the_client_lists_shows_replays_and_purges(make: Many, tmp_path: Path) -> None:
     place = make(data_dir=tmp_path)
     ids = await place.bury("wrong_size", "unreadable", "unreadable")
     app = create_app(place.settings)
@@ -275,7 +271,7 @@ async def test_the_client_lists_shows_replays_and_purges(make: Places, tmp_path:
     assert await place.adds_up() == Counts(3, 0, 1, 2)
 
 
-async def test_a_letter_that_holds_no_picture_says_so(make: Places, tmp_path: Path) -> None:
+async def test_a_letter_that_holds_no_picture_says_so(make: Many, tmp_path: Path) -> None:
     place = make(data_dir=tmp_path)
     place.redis.xadd(place.keys.stream, {"image": b"1234", "odd": b"\xff\x00"})
     (entry,) = place.worker.claim(1, 0)
@@ -289,7 +285,7 @@ async def test_a_letter_that_holds_no_picture_says_so(make: Places, tmp_path: Pa
         is_problem(answer, 404, "not-kept")
 
 
-async def test_a_full_stream_is_told_with_429(make: Places, tmp_path: Path) -> None:
+async def test_a_full_stream_is_told_with_429(make: Many, tmp_path: Path) -> None:
     place = make(data_dir=tmp_path, max_pending=1)
     (letter_id,) = await place.bury("unreadable")
     await place.publisher.publish([sample(1)])
@@ -301,7 +297,7 @@ async def test_a_full_stream_is_told_with_429(make: Places, tmp_path: Path) -> N
 # -- from the shell --------------------------------------------------------------------------
 
 
-async def test_the_command_does_all_of_it(make: Places, tmp_path: Path) -> None:
+async def test_the_command_does_all_of_it(make: Many, tmp_path: Path) -> None:
     place = make(data_dir=tmp_path)
     ids = await place.bury("wrong_size", "unreadable", "unreadable")
     with listening_app(create_app(place.settings)) as url:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +15,8 @@ from learndrop.late_labels import VERSIONS_SCORED, LateLabels, Score
 from learndrop.messages import Sample
 from learndrop.settings import Settings, load_settings
 from learndrop.stream import Counts, RedisPublisher
-from tests.servers import client_of, leading, server, settings_on
+from tests.places import Places
+from tests.servers import client_of, leading, server
 from tests.services import pixels
 
 __all__ = ["server"]
@@ -59,25 +59,18 @@ class Place:
         self.redis.close()
 
 
-class Places:
-    def __init__(self, server: EmbeddedRedis) -> None:
-        self.server, self.made = server, list[Place]()
-
-    def __call__(self, settings: Settings | None = None, **overrides: Any) -> Place:
-        self.made.append(Place(settings or settings_on(self.server, **overrides), self.server))
-        return self.made[-1]
+Many = Places[Place]
 
 
 @pytest.fixture
-async def make(server: EmbeddedRedis) -> AsyncIterator[Places]:
-    places = Places(server)
+async def make(server: EmbeddedRedis) -> AsyncIterator[Many]:
+    places = Places(Place, server)
     yield places
-    for place in places.made:
-        await place.close()
+    await places.close()
 
 
 @pytest.fixture
-def place(make: Places) -> Place:
+def place(make: Many) -> Place:
     return make()
 
 
@@ -182,7 +175,7 @@ async def test_a_deleted_prediction_is_unknown_and_its_label_gone(place: Place) 
 
 
 async def test_a_prediction_that_made_room_has_expired_and_took_its_label_along(
-    make: Places,
+    make: Many,
 ) -> None:
     place = make(predictions_kept=3)
     ids = await place.ask("cat", "cat")
@@ -195,7 +188,7 @@ async def test_a_prediction_that_made_room_has_expired_and_took_its_label_along(
     assert (await place.labels.scores())[0] == Score(1, 1)  # what was scored stays scored
 
 
-async def test_a_prediction_over_its_age_has_expired(make: Places) -> None:
+async def test_a_prediction_over_its_age_has_expired(make: Many) -> None:
     place = make()
     ids = await place.ask("cat", "cat")
     short = make(place.settings.model_copy(update={"predictions_ttl_s": 1e-9}))
@@ -212,7 +205,7 @@ async def test_a_prediction_over_its_age_has_expired(make: Places) -> None:
         await place.labels.give(ids[1], "cat")
 
 
-async def test_without_kept_pixels_a_label_only_scores(make: Places) -> None:
+async def test_without_kept_pixels_a_label_only_scores(make: Many) -> None:
     place = make(predictions_pixels=False)
     (prediction_id,) = await place.ask("cat")
     given = await place.labels.give(prediction_id, "cat")
@@ -226,7 +219,7 @@ async def test_without_kept_pixels_a_label_only_scores(make: Places) -> None:
         await place.answers.picture(prediction_id)
 
 
-async def test_a_full_stream_takes_no_label_and_scores_nothing(make: Places) -> None:
+async def test_a_full_stream_takes_no_label_and_scores_nothing(make: Many) -> None:
     place = make(max_pending=1)
     ids = await place.ask("cat", "cat")
     await place.labels.give(ids[0], "cat")
@@ -248,7 +241,7 @@ async def test_scores_are_kept_of_a_bounded_number_of_versions(place: Place) -> 
     assert list(by_version) == list(range(VERSIONS_SCORED + 3, 3, -1))
 
 
-async def test_the_bytes_of_kept_answers_are_bounded_and_add_up(make: Places) -> None:
+async def test_the_bytes_of_kept_answers_are_bounded_and_add_up(make: Many) -> None:
     place = make(predictions_bytes=2000)
     for _ in range(30):
         await place.ask("cat", "dog")
@@ -264,7 +257,7 @@ async def test_the_bytes_of_kept_answers_are_bounded_and_add_up(make: Places) ->
     assert int(place.redis.get(place.keys.held_answers[1])) == 0
 
 
-async def test_a_bound_that_was_lowered_is_reached(make: Places) -> None:
+async def test_a_bound_that_was_lowered_is_reached(make: Many) -> None:
     place = make()
     for _ in range(10):
         await place.ask(*["cat"] * 50)

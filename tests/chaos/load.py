@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import io
-import threading
 import time
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
 
 import httpx2
 import numpy as np
 
+from tests.background import Background
 from tests.chaos.ledger import Ledger, label, picture
 
 TIMEOUT_S = 15.0
@@ -27,7 +25,7 @@ def body(numbers: Sequence[int]) -> bytes:
     return out.getvalue()
 
 
-class Load:
+class Load(Background):
     """`senders` threads that post `batch` pictures at a time, together `rate` pictures a second.
 
     With `rate` 0 each posts as soon as it is answered. The block ends when every request has its
@@ -39,34 +37,18 @@ class Load:
     ) -> None:
         self.url, self.ledger, self.batch = url, ledger, batch
         self.every_s = senders * batch / rate if rate else 0.0
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(senders)]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        super().__init__(*[self._run] * senders)
 
     def _run(self) -> None:
         with httpx2.Client(base_url=self.url, timeout=TIMEOUT_S) as http:
             numbers = self.ledger.take(self.batch)
-            while not self._stop.is_set():
+            while not self.stop.is_set():
                 began = time.monotonic()
                 if post(http, numbers, self.ledger):
                     numbers = self.ledger.take(self.batch)
-                    self._stop.wait(max(0.0, self.every_s - (time.monotonic() - began)))
+                    self.stop.wait(max(0.0, self.every_s - (time.monotonic() - began)))
                 else:
-                    self._stop.wait(AGAIN_S)
+                    self.stop.wait(AGAIN_S)
 
 
 def post(http: httpx2.Client, numbers: Sequence[int], ledger: Ledger) -> bool:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx2
 import redis
@@ -14,11 +13,12 @@ from redis.retry import Retry
 
 from deploy.local import LocalStack
 from learndrop.keys import Keys
+from tests.background import Background
 
 ENDS = ("learned", "buried", "deleted", "pending")
 
 
-class Observer:
+class Observer(Background):
     """Reads Redis (raw counters and the stream's length, in one transaction) and GET /v1/state.
 
     Attributes:
@@ -36,8 +36,7 @@ class Observer:
         self._url, self._every_s = stack.service.url, every_s
         self.readings = self.answers = self.unanswered = 0
         self.violations: list[str] = []
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._read), threading.Thread(target=self._ask)]
+        super().__init__(self._read, self._ask)
 
     def account(self) -> dict[str, int]:
         """What Redis has at this moment."""
@@ -50,7 +49,7 @@ class Observer:
 
     def _read(self) -> None:
         before: dict[str, int] = {}
-        while not self._stop.wait(self._every_s):
+        while not self.stop.wait(self._every_s):
             try:
                 account = self.account()
             except (redis.RedisError, OSError):
@@ -63,7 +62,7 @@ class Observer:
     def _ask(self) -> None:
         before: dict[str, int] = {}
         with httpx2.Client(base_url=self._url, timeout=10.0) as http:
-            while not self._stop.wait(self._every_s):
+            while not self.stop.wait(self._every_s):
                 try:
                     answer = http.get("/v1/state")
                 except httpx2.TransportError:
@@ -83,18 +82,11 @@ class Observer:
             if now.get(name, 0) < before.get(name, 0):
                 self.violations.append(f"{where}: {name} fell from {before[name]} to {now[name]}")
 
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        super().__exit__(kind, error, trace)
         self._redis.close()

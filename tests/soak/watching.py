@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import statistics
-import threading
 import time
-from types import TracebackType
 from typing import Self
 
 from deploy.local import LocalStack
+from tests.background import Background
 from tests.soak.paced import rss
 
 MIB = 2**20
 
 
-class Memory:
+class Memory(Background):
     """Resident bytes by name of the process: [(seconds since the start, bytes), ...]."""
 
     def __init__(self, stack: LocalStack, every_s: float = 1.0) -> None:
@@ -23,24 +22,14 @@ class Memory:
             "worker": stack.worker.pid,
             "redis": stack.redis.pid,
         }
-        self._every_s, self._stop = every_s, threading.Event()
+        self._every_s = every_s
         self.read: dict[str, list[tuple[float, int]]] = {name: [] for name in self._pids}
-        self._thread = threading.Thread(target=self._run)
+        super().__init__(self._run)
 
     def __enter__(self) -> Self:
         self._began = time.monotonic()
         self._look()
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
+        return super().__enter__()
 
     def growth_mib(self) -> dict[str, float]:
         """Most at any moment above the first reading, in MiB."""
@@ -56,7 +45,7 @@ class Memory:
         }
 
     def _run(self) -> None:
-        while not self._stop.wait(self._every_s):
+        while not self.stop.wait(self._every_s):
             self._look()
 
     def _look(self) -> None:
