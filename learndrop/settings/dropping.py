@@ -1,0 +1,32 @@
+"""Settings of dropping and drift."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from learndrop.settings.room import Room
+
+
+class DroppingSettings(Room):
+    """When units leave training, and when a drift brings them back."""
+
+    drop: bool = True
+    """False trains every unit for ever (the plain control)."""
+    window: int = Field(8, ge=4, le=10_000)
+    """Steps between two readings of the scores."""
+    warmup_windows: int = Field(1, ge=0)
+    """Windows after a start or a drift in which nothing is dropped."""
+    settled_windows: int = Field(2, ge=1, le=100)
+    """Windows in a row a unit must score low to count as learned."""
+    persistence_low: float = Field(0.4, gt=0, le=1)
+    """A unit wanders instead of learning when its persistence (-1 to 1) is at most this."""
+    keep_units: int = Field(1, ge=1)
+    """Last units that are never dropped."""
+    drift_delta: float = Field(0.002, gt=0, lt=1)
+    """Confidence of ADWIN on the test-then-train error; smaller means fewer alarms."""
+    drift_cooldown: int = Field(512, ge=0)
+    """Samples after a drift in which no second one is declared."""
+    recovery_samples: int = Field(1024, ge=1)
+    """Samples after which a reset that did not help is followed by a stronger one."""
+    accuracy_window: int = Field(512, ge=16)
+    """Samples over which the present prequential accuracy is taken."""

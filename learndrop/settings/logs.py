@@ -1,0 +1,16 @@
+"""Settings of logs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from learndrop.settings.room import Room
+
+
+class LogSettings(Room):
+    """What is logged, and how."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe line that is logged."""
+    log_format: Literal["json", "text"] = "json"
+    """One JSON object a line, or text for people."""
