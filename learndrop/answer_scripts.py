@@ -7,7 +7,7 @@ a hash beside it, as `sample id` and `label`, and goes with it.
 
 from __future__ import annotations
 
-from learndrop.scripts import ASIDE, IDS, SETTLE
+from learndrop.script_parts import ASIDE, IDS, SETTLE
 
 DROP = """
 -- Takes answers away with their labels; the bytes held go along.

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from learndrop.answer_scripts import DELETE, PUT, ROWS
 from learndrop.connections import connect_async, translated
 from learndrop.errors import BadInput, NotFound, StreamAway
+from learndrop.ids import is_id, oldest_id
 from learndrop.keys import Keys
 from learndrop.messages import picture_of, pixel_fields
 from learndrop.settings import Settings
-from learndrop.stream import is_id, oldest_id
 
 MOST_WAIT_S = 1.0
 """An answer is never held back longer than this to be stored."""

@@ -17,9 +17,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from learndrop.account import COUNTED, Counts, counts_from
 from learndrop.connections import connect, translated
 from learndrop.errors import StreamAway
 from learndrop.gap import Gap, gap_between
+from learndrop.ids import START
 from learndrop.keys import GROUP, Keys
 from learndrop.mending import mended
 from learndrop.scripts import (
@@ -37,7 +39,7 @@ from learndrop.scripts import (
     RECONCILE,
 )
 from learndrop.settings import Settings
-from learndrop.stream import COUNTED, START, Counts, Entry, Reason, counts_from
+from learndrop.stream import Entry, Reason
 from learndrop.taking import MARK, size_of
 
 _SCRIPTS = (JOIN, GAP, READ, BLAME, HOLD, CLEAR, ACK, BURY, ADOPT, RECONCILE, PUBLISHED)

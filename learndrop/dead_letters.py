@@ -13,10 +13,11 @@ from typing import Any, get_args
 
 from learndrop.connections import connect_async, translated
 from learndrop.errors import BadInput, NotFound, StreamFull
+from learndrop.ids import is_id, oldest_id
 from learndrop.keys import Keys
 from learndrop.letter_scripts import HEADS, NUMBERS, OWN_FIELDS, PURGE, READ, REPLAY
 from learndrop.settings import Settings
-from learndrop.stream import Reason, is_id, oldest_id
+from learndrop.stream import Reason
 from learndrop.taking import full
 
 MOST_A_PAGE = 500

@@ -19,10 +19,11 @@ from learndrop.answers import Answers
 from learndrop.connections import connect, connect_async, translated
 from learndrop.dead_letters import DeadLetters
 from learndrop.errors import Busy, NotFound
+from learndrop.ids import is_id
 from learndrop.keys import Keys
 from learndrop.receipts import Learned, Receipt
 from learndrop.settings import Settings
-from learndrop.stream import Publisher, is_id
+from learndrop.stream import Publisher
 
 RECEIPT_KEPT_S = 90 * 24 * 3600
 MOST_OPEN = 10_000

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from learndrop.errors import NotFound
+from learndrop.settings import Settings
+
 Status = Literal["pending", "learned", "buried", "deleted"]
 
 
@@ -44,3 +47,9 @@ def fate_from(sample_id: str, told: str, version: int | None = None) -> Fate:
     if told == "learned":
         return Fate(sample_id, "learned", version)
     return Fate(sample_id, "deleted" if told == "deleted" else "pending")
+
+
+def unknown(sample_id: str, settings: Settings) -> NotFound:
+    """Say that nothing is known of a sample."""
+    kept = settings.fates_kept
+    return NotFound(f"no sample {sample_id[:80]!r} is known (the newest {kept} that ended are)")

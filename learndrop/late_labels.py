@@ -22,9 +22,9 @@ from typing import Any, Literal, get_args
 from learndrop.answer_scripts import GIVE
 from learndrop.connections import connect_async, translated
 from learndrop.errors import Contradiction, Expired, NotFound
+from learndrop.ids import is_id, oldest_id
 from learndrop.keys import GROUP, Keys
 from learndrop.settings import Settings
-from learndrop.stream import is_id, oldest_id
 from learndrop.taking import full
 
 Taken = Literal["accepted", "scored", "repeated", "corrected"]

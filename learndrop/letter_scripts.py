@@ -6,7 +6,7 @@ account adds up at every moment; it stays accepted once.
 
 from __future__ import annotations
 
-from learndrop.scripts import FORGET
+from learndrop.script_parts import FORGET
 
 OWN_FIELDS = 8
 """Names and values that the burial put before those of the entry."""

@@ -11,23 +11,16 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from learndrop.account import Counts, account
 from learndrop.errors import NotLeading
-from learndrop.fates import Fate, fate_from
+from learndrop.fates import Fate, fate_from, unknown
 from learndrop.gap import Gap
+from learndrop.ids import START, checked_id
 from learndrop.memory_taking import MemoryTaking
 from learndrop.messages import Sample
+from learndrop.server import Memory
 from learndrop.settings import Settings, load_settings
-from learndrop.stream import (
-    START,
-    Counts,
-    Discarded,
-    Entry,
-    Memory,
-    Reason,
-    account,
-    checked_id,
-    unknown,
-)
+from learndrop.stream import Discarded, Entry, Reason
 from learndrop.taking import MARK, Once, Taken, size_of
 
 

@@ -11,6 +11,8 @@ sorted set until the learned ones have come so far.
 
 from __future__ import annotations
 
+from learndrop.script_parts import ASIDE, IDS, LETTER, SETTLE
+
 FENCE = """
 -- Put before what only the worker that leads may do. The last key is the lease, the last argument
 -- the token; what follows does not see them.
@@ -34,65 +36,6 @@ for _, info in ipairs(groups.err and {} or groups) do
   end
 end
 return redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', most, 'STREAMS', KEYS[1], '>')
-"""
-
-IDS = """
--- Whether one id comes before another; as text, since they may be larger than Lua counts exactly.
-local function before(a, b)
-  local a_ms, a_seq = string.match(a, '^(%d+)-(%d+)$')
-  local b_ms, b_seq = string.match(b, '^(%d+)-(%d+)$')
-  local x, y = a_ms, b_ms
-  if x == y then x, y = a_seq, b_seq end
-  if #x ~= #y then return #x < #y end
-  return x < y
-end
-"""
-
-ASIDE = """
--- The fate that an entry met out of turn, or nil.
-local function fate_aside(aside, id)
-  local ms = string.match(id, '^%d+')
-  for _, told in ipairs(redis.call('ZRANGEBYSCORE', aside, ms, ms)) do
-    local at, fate = string.match(told, '^(%S+) (.*)$')
-    if at == id then return fate end
-  end
-end
-local function set_aside(aside, id, fate)
-  redis.call('ZADD', aside, string.match(id, '^%d+'), id .. ' ' .. fate)
-end
-"""
-
-SETTLE = """
--- KEYS stream, counters, foreign, suspects. Takes entries off the stream and counts them.
-local function settle(group, entries, as)
-  if #entries == 0 then return end
-  local ids, bytes, unseen, of_key = {}, 0, 0, {}
-  for n, entry in ipairs(entries) do
-    local id, fields = entry[1], entry[2]
-    local size, ours, who = 0, false, nil
-    for i = 1, #fields, 2 do
-      if fields[i] == 'image' then size = #fields[i + 1] end
-      if fields[i] == 'by' and fields[i + 1] == 'learndrop' then ours = true end
-      if fields[i] == 'key' then who = fields[i + 1] end
-    end
-    if ours and who then of_key[who] = (of_key[who] or 0) + 1 end
-    if not ours and redis.call('SREM', KEYS[3], id) == 0 then
-      unseen, size = unseen + 1, 0
-    end
-    ids[n], bytes = id, bytes + size
-    redis.call('HDEL', KEYS[4], id, id .. ':alone')
-  end
-  if unseen > 0 then redis.call('HINCRBY', KEYS[2], 'accepted', unseen) end
-  redis.call('HINCRBY', KEYS[2], as, #ids)
-  redis.call('HINCRBY', KEYS[2], 'bytes', -bytes)
-  for who, number in pairs(of_key) do
-    if redis.call('HINCRBY', KEYS[2], 'waiting:' .. who, -number) <= 0 then
-      redis.call('HDEL', KEYS[2], 'waiting:' .. who)
-    end
-  end
-  redis.pcall('XACK', KEYS[1], group, unpack(ids))
-  redis.call('XDEL', KEYS[1], unpack(ids))
-end
 """
 
 ACK = (
@@ -135,38 +78,10 @@ return #found
 """
 )
 
-FORGET = """
--- Takes dead letters away; the number of each reason goes along.
-local function forget(dead, reasons, letters)
-  for _, letter in ipairs(letters) do
-    local id, reason = letter[1], letter[2][4] or ''
-    if redis.call('XDEL', dead, id) == 1 and redis.call('HINCRBY', reasons, reason, -1) <= 0 then
-      redis.call('HDEL', reasons, reason)
-    end
-  end
-end
-"""
-"""A function for scripts. A dead letter's own fields come first: dead-id, -reason, -why, -at."""
-
-_LETTER = (
-    FORGET
-    + """
--- Puts a dead letter aside; the oldest beyond the bound go, a few at a time.
-local function put_letter(dead, reasons, kept, fields)
-  redis.call('XADD', dead, '*', unpack(fields))
-  redis.call('HINCRBY', reasons, fields[4], 1)
-  local excess = math.min(redis.call('XLEN', dead) - tonumber(kept), 16)
-  if excess > 0 then
-    forget(dead, reasons, redis.call('XRANGE', dead, '-', '+', 'COUNT', excess))
-  end
-end
-"""
-)
-
 BURY = (
     ASIDE
     + SETTLE
-    + _LETTER
+    + LETTER
     + """
 -- KEYS also aside, dead, dead reasons; ARGV group, id, reason, why, time, dead letters kept.
 -- Returns 1, or 0 if gone.
@@ -343,7 +258,7 @@ return redis.call('HGETALL', KEYS[2])
 """
 
 RECONCILE = (
-    _LETTER
+    LETTER
     + """
 -- KEYS stream, counters, dead, dead reasons; ARGV rate or '', time, dead letters kept. Returns how
 -- many vanished, and the account.

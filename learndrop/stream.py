@@ -8,42 +8,30 @@ The account, at every moment: accepted = learned + buried + deleted + pending.
 
 from __future__ import annotations
 
-import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, cast
 
 import redis
 
+from learndrop.account import COUNTED, Counts, counts_from
 from learndrop.connections import connect_async, translated
-from learndrop.errors import BadInput, NotFound
-from learndrop.fates import Fate, fate_from
+from learndrop.fates import Fate, fate_from, unknown
 from learndrop.gap import Gap
+from learndrop.ids import checked_id, is_id
 from learndrop.keys import GROUP, Keys
 from learndrop.messages import Sample
 from learndrop.publish_script import PUBLISH
 from learndrop.scripts import DISCARD, FATE
+from learndrop.server import DURABLE, Memory
 from learndrop.settings import Settings
 from learndrop.taking import Once, Taken, script_arguments, script_keys, taken_from
-
-START = "0-0"
-"""The position before the first entry."""
 
 Reason = Literal["unreadable", "wrong_size", "too_many_classes", "killed_worker", "vanished"]
 """Why an entry was buried: a closed set, because it labels a metric."""
 
 Discarded = Literal["waiting", "seen", "gone"]
 """What a deleted sample was: not yet learned; learned or in hand; not on the stream."""
-
-_ID = re.compile(r"(0|[1-9]\d{0,19})-(0|[1-9]\d{0,19})")
-
-COUNTED = ("accepted", "learned", "buried", "deleted")
-DURABLE = {
-    "appendonly": ("yes", "a restart of the server loses every sample"),
-    "appendfsync": ("always", "a killed server or machine loses the last accepted samples"),
-    "maxmemory-policy": ("noeviction", "a full server may evict the whole stream"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,55 +40,6 @@ class Entry:
 
     id: str
     fields: Mapping[bytes, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """The account of the stream, read at one moment.
-
-    Attributes:
-        accepted: samples the stream was given, ever; those written by hand too.
-        learned: those that are in a checkpoint.
-        buried: those that were put aside with a reason.
-        pending: those that lie in the stream, learned since the last checkpoint or not at all.
-        deleted: those that were taken off at somebody's request.
-    """
-
-    accepted: int
-    learned: int
-    buried: int
-    pending: int
-    deleted: int = 0
-
-    @property
-    def missing(self) -> int:
-        """Accepted and none of the others: taken by another hand, and not counted as buried yet."""
-        return self.accepted - self.learned - self.buried - self.deleted - self.pending
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """The server's memory in bytes; a limit of 0 is none."""
-
-    used_bytes: int
-    limit_bytes: int
-
-    def warnings(self, near: float) -> list[str]:
-        """What to say of it, when `near` is the share of the limit that counts as nearly full.
-
-        >>> Memory(90, 100).warnings(0.85)
-        ['Redis uses 90 of its 100 bytes (maxmemory): at the limit nothing more is accepted']
-        >>> Memory(80, 100).warnings(0.85), len(Memory(80, 0).warnings(0.85))
-        ([], 1)
-        """
-        if not self.limit_bytes:
-            return ["Redis has no maxmemory: it may grow until the machine ends it"]
-        if self.used_bytes < near * self.limit_bytes:
-            return []
-        return [
-            f"Redis uses {self.used_bytes} of its {self.limit_bytes} bytes (maxmemory):"
-            " at the limit nothing more is accepted"
-        ]
 
 
 class Publisher(Protocol):
@@ -331,53 +270,3 @@ class RedisPublisher:
     async def close(self) -> None:
         """Close the connections."""
         await self._redis.aclose()
-
-
-def counts_from(answer: Sequence[Any]) -> Counts:
-    """Read the answers to HMGET of COUNTED and XLEN."""
-    accepted, learned, buried, deleted = (int(n or 0) for n in answer[0])
-    return account(accepted, learned, buried, deleted, pending=int(answer[1]))
-
-
-def account(accepted: int, learned: int, buried: int, deleted: int, *, pending: int) -> Counts:
-    """The account, with entries that were written by hand and that no worker has seen yet.
-
-    They lie in the stream, so they are accepted; only that the counter learns of them at their
-    first claim. Nothing else can make the right side the larger one.
-    """
-    least = learned + buried + deleted + pending
-    return Counts(max(accepted, least), learned, buried, pending, deleted)
-
-
-def oldest_id(age_s: float) -> str:
-    """The least id of a Redis stream that is not older than so many seconds."""
-    return str(max(1, int(1000 * (time.time() - age_s))))
-
-
-def is_id(text: str) -> bool:
-    """Whether it is an id as the server writes it.
-
-    >>> is_id("1764046800000-0"), is_id("1764046800000"), is_id("+")
-    (True, False, False)
-    """
-    return bool(_ID.fullmatch(text))
-
-
-def unknown(sample_id: str, settings: Settings) -> NotFound:
-    """Say that nothing is known of a sample."""
-    kept = settings.fates_kept
-    return NotFound(f"no sample {sample_id[:80]!r} is known (the newest {kept} that ended are)")
-
-
-def checked_id(entry_id: str) -> str:
-    """The id of an entry as the server writes it.
-
-    Raises:
-        BadInput: if it is none.
-
-    >>> checked_id("1764046800000-0")
-    '1764046800000-0'
-    """
-    if not is_id(entry_id):
-        raise BadInput("a sample's id looks like 1764046800000-0", item="id", value=entry_id[:80])
-    return entry_id

@@ -18,11 +18,11 @@ from deploy.embedded import EmbeddedRedis, free_port
 from learndrop.board import WorkerBoard
 from learndrop.client import AsyncClient, Client
 from learndrop.errors import BadInput, ServerAway, ServerRefused, Unavailable
+from learndrop.ids import START
 from learndrop.keyring import create
 from learndrop.memory_stream import MemoryStream
 from learndrop.messages import Sample
 from learndrop.parcels import MOST_BYTES, parcels
-from learndrop.stream import START
 from service.app import create_app
 from tests.published import CLASSES, probabilities, publish
 from tests.servers import server, settings_on

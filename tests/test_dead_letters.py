@@ -16,13 +16,14 @@ import pytest
 from PIL import Image
 
 from deploy.embedded import EmbeddedRedis
+from learndrop.account import Counts
 from learndrop.client import AsyncClient, Client
 from learndrop.dead_letters import DeadLetters, Replayed
 from learndrop.errors import BadInput, NotFound, ServerRefused, StreamAway, StreamFull
 from learndrop.keys import Keys
 from learndrop.messages import Sample
 from learndrop.settings import Settings, load_settings
-from learndrop.stream import Counts, Reason, RedisPublisher
+from learndrop.stream import Reason, RedisPublisher
 from service.app import create_app
 from tests.places import Places
 from tests.servers import client_of, leading, server

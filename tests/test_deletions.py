@@ -14,6 +14,7 @@ import torch
 
 from deploy.embedded import EmbeddedRedis
 from learndrop import checkpoint
+from learndrop.account import Counts
 from learndrop.answers import Answers
 from learndrop.client import AsyncClient, Client
 from learndrop.dead_letters import DeadLetters
@@ -23,7 +24,7 @@ from learndrop.keys import Keys
 from learndrop.late_labels import LateLabels
 from learndrop.messages import Sample
 from learndrop.settings import Settings, load_settings
-from learndrop.stream import Counts, RedisPublisher
+from learndrop.stream import RedisPublisher
 from service.app import create_app
 from tests.learning import QUICK
 from tests.processes import Processes, processes, wait_until

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from deploy.embedded import EmbeddedRedis
+from learndrop.account import Counts
 from learndrop.board import ServiceBoard
-from learndrop.stream import Counts
 from tests.processes import Processes, processes
 from tests.servers import client_of, require_server, settings_on
 from tests.test_worker_kills import Service

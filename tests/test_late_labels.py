@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from deploy.embedded import EmbeddedRedis
+from learndrop.account import Counts
 from learndrop.answers import Answers
 from learndrop.errors import Contradiction, Expired, NotFound, StreamAway, StreamFull
 from learndrop.keys import Keys
 from learndrop.late_labels import VERSIONS_SCORED, LateLabels, Score
 from learndrop.messages import Sample
 from learndrop.settings import Settings, load_settings
-from learndrop.stream import Counts, RedisPublisher
+from learndrop.stream import RedisPublisher
 from tests.places import Places
 from tests.servers import client_of, leading, server
 from tests.services import pixels

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from learndrop.account import Counts
 from learndrop.errors import DamagedFile, NotLeading, StreamAway
 from learndrop.events import Event
+from learndrop.ids import START
 from learndrop.memory_stream import MemoryConsumer, MemoryStream
 from learndrop.messages import Sample
 from learndrop.settings import Settings, load_settings
-from learndrop.stream import START, Counts, Entry, Reason
+from learndrop.stream import Entry, Reason
 from worker.loop import run
 from worker.metrics import WorkerMetrics
 from worker.parts import Parts

@@ -13,15 +13,17 @@ import pytest
 import redis
 
 from deploy.embedded import EmbeddedRedis
+from learndrop.account import Counts
 from learndrop.consumer import RedisConsumer
 from learndrop.errors import BadInput, BadSettings, NotFound, StreamAway, StreamFull, TooLarge
 from learndrop.fates import Fate
+from learndrop.ids import START
 from learndrop.keys import GROUP, Keys
 from learndrop.lease import Lease
 from learndrop.memory_stream import MemoryStream
 from learndrop.messages import Sample
 from learndrop.settings import Settings, load_settings
-from learndrop.stream import START, Consumer, Counts, Entry, Publisher, RedisPublisher
+from learndrop.stream import Consumer, Entry, Publisher, RedisPublisher
 from tests.servers import client_of, leading, require_server, server, settings_on
 
 __all__ = ["server"]

@@ -16,12 +16,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.embedded import EmbeddedRedis, free_port
 from learndrop import checkpoint
+from learndrop.account import Counts
 from learndrop.board import ServiceBoard
 from learndrop.keys import Keys
 from learndrop.messages import Sample
 from learndrop.registry import Registry
 from learndrop.settings import Settings
-from learndrop.stream import Counts, RedisPublisher
+from learndrop.stream import RedisPublisher
 from tests.processes import Processes, processes, wait_until
 from tests.servers import client_of, require_server, server, settings_on
 

@@ -21,9 +21,9 @@ from learndrop import logs
 from learndrop.board import WorkerBoard
 from learndrop.consumer import RedisConsumer
 from learndrop.events import Event
+from learndrop.ids import START
 from learndrop.messages import Sample
 from learndrop.settings import load_settings
-from learndrop.stream import START
 from tests.test_loop import Told
 from worker.leading import Reign, Sealing, lead
 from worker.loop import run

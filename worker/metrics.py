@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.process_collector import ProcessCollector
 
+from learndrop.account import Counts
 from learndrop.events import Event, EventType
 from learndrop.gap import Gap, GapKind
-from learndrop.stream import Counts, Reason
+from learndrop.stream import Reason
 from worker.account import Account
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from learndrop import checkpoint
+from learndrop.ids import START
 from learndrop.learner import Learner
 from learndrop.settings import Settings
-from learndrop.stream import START
 
 
 class Restorer:

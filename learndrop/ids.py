@@ -1,0 +1,41 @@
+"""Ids as a Redis stream gives them: milliseconds and a number within them."""
+
+from __future__ import annotations
+
+import re
+import time
+
+from learndrop.errors import BadInput
+
+START = "0-0"
+"""The position before the first entry."""
+
+_ID = re.compile(r"(0|[1-9]\d{0,19})-(0|[1-9]\d{0,19})")
+
+
+def oldest_id(age_s: float) -> str:
+    """The least id of a Redis stream that is not older than so many seconds."""
+    return str(max(1, int(1000 * (time.time() - age_s))))
+
+
+def is_id(text: str) -> bool:
+    """Whether it is an id as the server writes it.
+
+    >>> is_id("1764046800000-0"), is_id("1764046800000"), is_id("+")
+    (True, False, False)
+    """
+    return bool(_ID.fullmatch(text))
+
+
+def checked_id(entry_id: str) -> str:
+    """The id of an entry as the server writes it.
+
+    Raises:
+        BadInput: if it is none.
+
+    >>> checked_id("1764046800000-0")
+    '1764046800000-0'
+    """
+    if not is_id(entry_id):
+        raise BadInput("a sample's id looks like 1764046800000-0", item="id", value=entry_id[:80])
+    return entry_id
