@@ -15,7 +15,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from prometheus_client import CollectorRegistry, generate_latest
 
-from deploy.grafana import build
+from deploy.grafana import build, learning
 from learndrop.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -297,7 +297,7 @@ def test_every_query_of_the_dashboard_is_one_that_prometheus_reads(tmp_path: Pat
 def test_the_state_timeline_knows_every_state_of_a_unit() -> None:
     from worker.metrics import STATES
 
-    assert {text: code for code, (text, _) in build.STATES.items()} == STATES
+    assert {text: code for code, (text, _) in learning.STATES.items()} == STATES
 
 
 def test_event_counters_begin_at_zero_so_that_the_first_event_is_seen() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 Json = dict[str, Any]
+Line = tuple[str, str] | tuple[str, str, str]
+"""Legend, query and, where it has one of its own, colour."""
 
 DATASOURCE = {"type": "prometheus", "uid": "prometheus"}
 
@@ -23,6 +25,15 @@ def target(expr: str, legend: str, *, instant: bool = False) -> Json:
         "range": not instant,
         "editorMode": "code",
     }
+
+
+def rate(counter: str, by: str = "") -> str:
+    """What a counter grows by in a second, over all processes or for each value of a label.
+
+    >>> rate("x_total"), rate("x_total", "reason")
+    ('sum(rate(x_total[$__rate_interval]))', 'sum by (reason) (rate(x_total[$__rate_interval]))')
+    """
+    return f"sum{f' by ({by}) ' if by else ''}(rate({counter}[$__rate_interval]))"
 
 
 def steps(*marks: tuple[float | None, str]) -> Json:
@@ -67,17 +78,14 @@ def panel(
 
 def stat(
     title: str,
-    description: str,
     unit: str,
     expr: str,
+    description: str,
     *,
+    decimals: int = 0,
     thresholds: Json | None = None,
-    decimals: int | None = None,
 ) -> Json:
     """One number, now."""
-    defaults: Json = {"thresholds": thresholds or steps((None, BLUE))}
-    if decimals is not None:
-        defaults["decimals"] = decimals
     return panel(
         "stat",
         title,
@@ -91,23 +99,23 @@ def stat(
             "graphMode": "none",
             "textMode": "value",
         },
-        defaults=defaults,
+        defaults={"thresholds": thresholds or steps((None, BLUE)), "decimals": decimals},
     )
 
 
 def series(
     title: str,
-    description: str,
     unit: str,
-    targets: list[Json],
+    lines: list[Line],
+    description: str,
     *,
-    size: tuple[int, int],
+    size: tuple[int, int] = (8, 8),
     stacked: bool = False,
     lowest: float | None = 0,
     highest: float | None = None,
     colours: dict[str, str] | None = None,
 ) -> Json:
-    """Lines over time, with events drawn in."""
+    """Lines over time, with events drawn in; `colours` for legends that only the query knows."""
     custom: Json = {
         "lineWidth": 2,
         "fillOpacity": 30 if stacked else 5,
@@ -125,26 +133,26 @@ def series(
         title,
         description,
         unit,
-        targets,
+        [target(expr, legend) for legend, expr, *_ in lines],
         size=size,
         options={
             "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
             "tooltip": {"mode": "multi", "sort": "desc"},
         },
         defaults=defaults,
-        colours=colours,
+        colours={legend: colour for legend, _, *own in lines for colour in own} | (colours or {}),
     )
 
 
 def state_timeline(
     title: str,
+    line: Line,
     description: str,
-    targets: list[Json],
-    states: dict[int, tuple[str, str]],
     *,
+    states: dict[int, tuple[str, str]],
     size: tuple[int, int],
 ) -> Json:
-    """A band for each series, coloured by `states`: code to (text, colour)."""
+    """A band for each value of the line, coloured by `states`: code to (text, colour)."""
     mapped = {
         str(code): {"text": text, "color": colour, "index": code}
         for code, (text, colour) in states.items()
@@ -154,7 +162,7 @@ def state_timeline(
         title,
         description,
         "short",
-        targets,
+        [target(line[1], line[0])],
         size=size,
         options={
             "mergeValues": True,
