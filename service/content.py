@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from service.sample_ids import MOST_CHARS
-from service.schemas import PIXEL
 
+PIXEL = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGM4IRcFAALyAUHXL9FmAAAAAElFTkSuQmCC"
+)
+"""A PNG of one pixel, base64: short enough for an example that can be replayed."""
 _LABEL = {"oneOf": [{"type": "string", "minLength": 1}, {"type": "integer"}]}
 _FILES = {"type": "array", "minItems": 1, "items": {"type": "string", "format": "binary"}}
 _BASE64 = {

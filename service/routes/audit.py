@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from learndrop.audit import MOST_A_PAGE
 from service.dependencies import ADMIN, InRooms
 from service.problems import documented
-from service.schemas import AuditPage
+from service.schemas.audit import AuditPage
 
 router = APIRouter(prefix="/v1", tags=["watch"])
 Limit = Annotated[int, Query(ge=1, le=MOST_A_PAGE, description="Most entries on the page.")]

@@ -16,7 +16,13 @@ from learndrop.stream import Reason
 from service.content import PNG
 from service.dependencies import ADMIN, InRooms, Repeating
 from service.problems import documented
-from service.schemas import DeadLetter, DeadLetterPage, Purged, Replayed, WholeDeadLetter
+from service.schemas.dead_letters import (
+    DeadLetter,
+    DeadLetterPage,
+    Purged,
+    Replayed,
+    WholeDeadLetter,
+)
 
 router = APIRouter(prefix="/v1/dead-letters", tags=["dead letters"])
 Limit = Annotated[int, Query(ge=1, le=MOST_A_PAGE, description="Most letters on the page.")]

@@ -6,7 +6,7 @@ from fastapi import APIRouter, status
 
 from service.dependencies import ADMIN, InRooms
 from service.problems import documented
-from service.schemas import DeletionReceipt
+from service.schemas.deletions import DeletionReceipt
 
 router = APIRouter(prefix="/v1", tags=["delete"])
 

@@ -15,7 +15,7 @@ from service.dependencies import OPEN, InRooms
 from service.envelope import request_id
 from service.json_answers import as_json
 from service.problems import KINDS, documented, problem
-from service.schemas import Ready
+from service.schemas.health import Ready
 
 VERSIONS_SHOWN = 8
 """A series for each: no more than Prometheus should have to remember."""

@@ -16,7 +16,7 @@ from service.content import label_body
 from service.dependencies import INGEST, READ, Asking, InRooms, Rooms
 from service.label_bodies import Asked
 from service.problems import TYPES, documented, kind_of
-from service.schemas import GivenLabel, GivenLabels, LabelRequest, LabelRequests
+from service.schemas.labels import GivenLabel, GivenLabels, LabelRequest, LabelRequests
 
 router = APIRouter(prefix="/v1", tags=["labels"])
 PROBLEMS = documented(

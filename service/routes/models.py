@@ -11,7 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from learndrop.errors import NotFound
 from service.dependencies import READ, InRooms
 from service.problems import documented
-from service.schemas import ModelVersion, ModelVersions
+from service.schemas.models import ModelVersion, ModelVersions
 
 router = APIRouter(prefix="/v1", tags=["watch"])
 Version = Annotated[int, Path(ge=1, le=10**9)]

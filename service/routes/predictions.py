@@ -17,7 +17,12 @@ from service.dependencies import ADMIN, PREDICT, READ, InRooms, Rooms
 from service.json_answers import as_json
 from service.passes import Pixels, Probabilities, Served
 from service.problems import documented
-from service.schemas import DeletedPrediction, KeptPrediction, PredictionPage, Predictions
+from service.schemas.predictions import (
+    DeletedPrediction,
+    KeptPrediction,
+    PredictionPage,
+    Predictions,
+)
 
 router = APIRouter(prefix="/v1", tags=["predict"])
 Top = Annotated[

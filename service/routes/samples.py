@@ -9,7 +9,7 @@ from fastapi import APIRouter, status
 from service.content import labelled_body
 from service.dependencies import ANY, INGEST, InRooms, Samples, ToPublisher
 from service.problems import documented
-from service.schemas import Accepted, SampleFate
+from service.schemas.samples import Accepted, SampleFate
 
 router = APIRouter(prefix="/v1", tags=["learn"])
 PROBLEMS = documented(

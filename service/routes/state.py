@@ -16,7 +16,7 @@ from service.intake import CONTENT_TYPES
 from service.json_answers import as_json
 from service.problems import documented
 from service.sample_ids import MOST_CHARS
-from service.schemas import State
+from service.schemas.state import State
 from service.serving import Serving
 
 router = APIRouter(prefix="/v1", tags=["watch"])

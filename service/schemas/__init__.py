@@ -1,0 +1,1 @@
+"""What answers look like: the schemas of OpenAPI, a file for each part of the API."""
