@@ -243,6 +243,7 @@ class WorkerMetrics:
         if not leading:  # what it knew of the account is for another to tell
             self.account(Counts(0, 0, 0, 0), {})
             self.gap(None)
+            self._doubted.set(0)
 
     def gap(self, gap: Gap | None) -> None:
         """Show what stream and checkpoint miss of each other."""
