@@ -30,7 +30,9 @@ PUT = (
     + """
 -- KEYS answers, bytes, given, given samples; ARGV most answers, most bytes, last id that is too
 -- old, answers, then for each the number of its fields and values, and these. Gives the ids, and
--- how many old ones went.
+-- how many old ones went. Where the answers were taken away by another hand (their stream is there
+-- also when it is empty), what lies beside them goes too, or its bytes would be counted for ever.
+if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('DEL', KEYS[2], KEYS[3], KEYS[4]) end
 local ids, at, gone = {}, 5, 0
 for answer = 1, tonumber(ARGV[4]) do
   local parts, size = tonumber(ARGV[at]), 0

@@ -18,10 +18,11 @@ import orjson
 from numpy.typing import NDArray
 
 from learndrop.answer_scripts import DELETE, PUT, ROWS
-from learndrop.connections import connect_async, translated
+from learndrop.connections import connect_async
 from learndrop.errors import BadInput, NotFound, StreamAway
 from learndrop.ids import is_id, oldest_id
 from learndrop.keys import Keys
+from learndrop.mending import mending_async
 from learndrop.messages import picture_of, pixel_fields
 from learndrop.settings import Settings
 
@@ -135,7 +136,7 @@ class Answers:
         """
         if not is_id(answer_id) or self.expired(answer_id):
             raise self._not_kept(answer_id)
-        with translated():
+        async with mending_async(self._redis, self._keys):
             found = await self._redis.xrange(self._keys.predictions, answer_id, answer_id)
         if not found:
             raise self._not_kept(answer_id)
@@ -168,7 +169,7 @@ class Answers:
         """
         if not is_id(answer_id):
             raise self._not_kept(answer_id)
-        with translated():
+        async with mending_async(self._redis, self._keys):
             gone, sample_id = await self._scripts[DELETE](self._held, [answer_id])
         if not gone:
             raise self._not_kept(answer_id)
@@ -192,13 +193,13 @@ class Answers:
         args += [f"({self._oldest()}-0", len(entries)]
         for fields in entries:
             args += [2 * len(fields), *(part for pair in fields.items() for part in pair)]
-        with translated():
+        async with mending_async(self._redis, self._keys):
             ids, gone = await self._scripts[PUT](self._held, args)
         return [one.decode() for one in ids], int(gone)
 
     async def _rows(self, way: str, start: str, end: str, most: int) -> list[Kept]:
         keys = [self._keys.predictions, self._keys.given]
-        with translated():
+        async with mending_async(self._redis, self._keys):
             rows = await self._scripts[ROWS](keys, [way, start, end, most])
         return [_read(row) for row in rows]
 

@@ -10,9 +10,11 @@ from typing import Any
 import orjson
 import structlog
 
-from learndrop.connections import connect_async, translated
+from learndrop.connections import connect_async
 from learndrop.errors import BadInput
 from learndrop.keys import Keys
+from learndrop.logs import without_keys
+from learndrop.mending import mending_async
 from learndrop.settings import Settings
 
 MOST_A_PAGE = 500
@@ -26,7 +28,7 @@ class AuditTrail:
 
     def __init__(self, settings: Settings) -> None:
         self._redis: Any = connect_async(settings)
-        self._key = Keys(settings.name).audit
+        self._keys = Keys(settings.name)
         self._kept = settings.audit_kept
 
     async def add(self, what: str, **told: Any) -> None:
@@ -36,9 +38,11 @@ class AuditTrail:
             StreamAway: if Redis does not answer.
         """
         log.info("audit", what=what, **told)
-        entry = orjson.dumps({"time": time.time(), "what": what} | told)
-        with translated():
-            await self._redis.xadd(self._key, {"entry": entry}, maxlen=self._kept, approximate=True)
+        entry = without_keys(orjson.dumps({"time": time.time(), "what": what} | told).decode())
+        async with mending_async(self._redis, self._keys):
+            await self._redis.xadd(
+                self._keys.audit, {"entry": entry}, maxlen=self._kept, approximate=True
+            )
 
     async def page(self, cursor: str | None, limit: int) -> tuple[list[dict[str, Any]], str | None]:
         """Up to `limit` actions older than `cursor`, newest first, and the next cursor or None.
@@ -50,8 +54,8 @@ class AuditTrail:
         if cursor is not None and not _ID.fullmatch(cursor):
             raise BadInput("the cursor is none that a page gave", item="cursor", value=cursor[:80])
         newest = f"({cursor}" if cursor else "+"
-        with translated():
-            found = await self._redis.xrevrange(self._key, newest, "-", count=limit + 1)
+        async with mending_async(self._redis, self._keys):
+            found = await self._redis.xrevrange(self._keys.audit, newest, "-", count=limit + 1)
         entries = [_read(entry) for entry in found[:limit]]
         return entries, entries[-1]["id"] if len(found) > limit else None
 

@@ -8,41 +8,70 @@ from typing import Any
 
 import orjson
 
-from learndrop.connections import connect, connect_async, translated
+from learndrop.connections import connect, connect_async
 from learndrop.errors import StreamAway
 from learndrop.events import Event
 from learndrop.keys import Keys
+from learndrop.mending import mending, mending_async
+from learndrop.scripts import FENCE
 from learndrop.settings import Settings
+
+_STATE = (
+    FENCE
+    + """
+-- KEYS state; ARGV the state.
+redis.call('SET', KEYS[1], ARGV[1])
+"""
+)
+
+_EVENTS = (
+    FENCE
+    + """
+-- KEYS events; ARGV most events kept (or a few more: whole nodes go), then each event.
+for n = 2, #ARGV do
+  redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'event', ARGV[n])
+end
+"""
+)
 
 
 class WorkerBoard:
-    """Where the worker writes; no event is lost while Redis is away, but the oldest beyond a bound.
+    """Where the worker that leads writes.
 
-    `put_state` and `add_events` raise StreamAway; events are then told with the next call.
+    No event is lost while Redis is away, but the oldest beyond a bound. `put_state` and
+    `add_events` raise StreamAway; events are then told with the next call. They raise NotLeading
+    once another worker has taken over: nothing is changed then, or the page would show the state
+    of a worker that learns no more.
+
+    Args:
+        settings: where the server is, and how many events are kept.
+        token: of the lease under which this worker leads; see lease.py.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, token: int) -> None:
+        self._token = token
         self._keys = Keys(settings.name)
         self._kept = settings.events_kept
         self._redis: Any = connect(settings)
+        self._state = self._redis.register_script(_STATE)
+        self._events = self._redis.register_script(_EVENTS)
         self._untold: deque[Event] = deque(maxlen=settings.events_kept)
 
     def put_state(self, state: Mapping[str, Any]) -> None:
         """Replace the state. JSON values and numpy numbers; NaN and infinity become null."""
         told = orjson.dumps(state, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
-        with translated():
-            self._redis.set(self._keys.state, told)
+        with mending(self._redis, self._keys):
+            self._state([self._keys.state, self._keys.lease], [told, self._token])
 
     def add_events(self, events: Sequence[Event]) -> None:
         """Append events, after those that could not be told before."""
         self._untold.extend(events)
         if not self._untold:
             return
-        with translated(), self._redis.pipeline(transaction=True) as pipe:
-            for event in self._untold:
-                told = orjson.dumps(event.to_json(), option=orjson.OPT_SERIALIZE_NUMPY)
-                pipe.xadd(self._keys.events, {b"event": told}, maxlen=self._kept, approximate=True)
-            pipe.execute()
+        told = [orjson.dumps(e.to_json(), option=orjson.OPT_SERIALIZE_NUMPY) for e in self._untold]
+        with mending(self._redis, self._keys):
+            keys = [self._keys.events, self._keys.lease]
+            self._events(keys, [self._kept, *told, self._token])
         self._untold.clear()
 
     def close(self) -> None:
@@ -64,7 +93,7 @@ class ServiceBoard:
         Raises:
             StreamAway: when Redis does not answer, or what lies there is no state.
         """
-        with translated():
+        async with mending_async(self._redis, self._keys):
             told = await self._redis.get(self._keys.state)
         if told is None:
             return None
@@ -82,7 +111,7 @@ class ServiceBoard:
         """
         if limit < 1:
             return []
-        with translated():
+        async with mending_async(self._redis, self._keys):
             told = await self._redis.xrevrange(self._keys.events, count=min(limit, self._kept))
         return [event for _, fields in told if (event := _event(fields))]
 

@@ -18,12 +18,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from learndrop.account import COUNTED, Counts, counts_from
-from learndrop.connections import connect, translated
+from learndrop.connections import connect
 from learndrop.errors import StreamAway
 from learndrop.gap import Gap, gap_between
 from learndrop.ids import START
 from learndrop.keys import GROUP, Keys
-from learndrop.mending import mended
+from learndrop.mending import mending
 from learndrop.scripts import (
     ACK,
     ADOPT,
@@ -181,19 +181,20 @@ class RedisConsumer:
             for name in COUNTED:
                 known += [name, getattr(self._account, name)]
         found = self._run(JOIN, keys, [GROUP, self._position, self._epoch, *known])
-        what, last, acked = (part.decode() for part in found)
+        what, last, acked, left = (part.decode() for part in found)
+        unacked = int(left)  # learned here, and not in the stream's account yet
         if what == "emptied":
             self._position = self._handed = START
         if not self._opened:
-            self._ack(self._position)
+            unacked -= self._ack(self._position)
             self._judge()
             self._opened = True
         self._reconcile("")
-        self._weigh(what, last, acked)
+        self._weigh(what, last, acked, max(0, unacked))
         self._held = []
         self._joined = True
 
-    def _weigh(self, found: str, last: str, acked: str) -> None:
+    def _weigh(self, found: str, last: str, acked: str, unacked: int) -> None:
         """Whether stream and checkpoint belong together, and if not, whether to wait."""
         if self._gap or not self._account:
             return
@@ -204,7 +205,7 @@ class RedisConsumer:
             last,
             acked,
             ours=self._learned,
-            theirs=self._account.learned,
+            theirs=self._account.learned + unacked,
             waiting=waiting,
         )
         lost = gap.samples if gap and gap.kind == "stream_behind" else 0
@@ -304,7 +305,7 @@ class RedisConsumer:
     @contextmanager
     def _asking(self) -> Iterator[None]:
         try:
-            with translated(), mended(self._redis, self._keys):
+            with mending(self._redis, self._keys):
                 yield
         except StreamAway:
             # What Redis has done of it is unknown: begin again from what is finished here.

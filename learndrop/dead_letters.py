@@ -11,11 +11,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from learndrop.connections import connect_async, translated
+from learndrop.connections import connect_async
 from learndrop.errors import BadInput, NotFound, StreamFull
 from learndrop.ids import is_id, oldest_id
 from learndrop.keys import Keys
 from learndrop.letter_scripts import HEADS, NUMBERS, OWN_FIELDS, PURGE, READ, REPLAY
+from learndrop.mending import mending_async
 from learndrop.settings import Settings
 from learndrop.stream import Reason
 from learndrop.taking import full
@@ -211,7 +212,7 @@ class DeadLetters:
         return moved, full(settings, left, int(waiting), int(held), float(rate or 0))
 
     async def _run(self, script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        with translated():
+        async with mending_async(self._redis, self._keys):
             return await self._scripts[script](keys, args)
 
 

@@ -16,11 +16,12 @@ import orjson
 import redis
 
 from learndrop.answers import Answers
-from learndrop.connections import connect, connect_async, translated
+from learndrop.connections import connect, connect_async
 from learndrop.dead_letters import DeadLetters
 from learndrop.errors import Busy, NotFound
 from learndrop.ids import is_id
 from learndrop.keys import Keys
+from learndrop.mending import mending, mending_async
 from learndrop.receipts import Learned, Receipt
 from learndrop.settings import Settings
 from learndrop.stream import Publisher
@@ -75,7 +76,7 @@ class Deleting:
         # Last: what the worker had in hand when it was taken off is in the buffer by the time that
         # the worker reads this.
         fields = {"receipt": sample_id, "at": f"{receipt.asked_s:.3f}"}
-        with translated():
+        async with mending_async(self._redis, self._keys):
             async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.set(
                     self._keys.receipt(sample_id), orjson.dumps(asdict(receipt)), ex=RECEIPT_KEPT_S
@@ -91,7 +92,7 @@ class Deleting:
         Raises:
             NotFound: if its deletion was not asked for, or too long ago.
         """
-        with translated():
+        async with mending_async(self._redis, self._keys):
             told = await self._redis.get(self._keys.receipt(sample_id)) if sample_id else None
         if told is None:
             raise NotFound(f"no deletion of {sample_id[:80]!r} was asked for")
@@ -102,13 +103,13 @@ class Deleting:
         """The first model version that learned from it, if one did and is out."""
         if receipt.learned != "yes":
             return None
-        with translated():
+        async with mending_async(self._redis, self._keys):
             found = await self._redis.xrange(self._keys.published, receipt.names[-1], "+", count=1)
         return int(found[0][1][b"version"]) if found else None
 
     async def waiting(self) -> int:
         """How many requests are not carried out in full."""
-        with translated():
+        async with mending_async(self._redis, self._keys):
             return int(await self._redis.xlen(self._keys.deletions))
 
     async def close(self) -> None:
@@ -132,7 +133,7 @@ class Deleting:
         names = [sample_id]
         while len(names) < MOST_MOVES:
             ms = names[-1].partition("-")[0]
-            with translated():
+            async with mending_async(self._redis, self._keys):
                 moved = await self._redis.zrangebyscore(self._keys.moved, ms, ms)
             pairs = dict(one.decode().split(" ") for one in moved)
             if names[-1] not in pairs:
@@ -151,13 +152,13 @@ class Deleting:
             return "unknown"
         # One that was deleted before has told what it was by then.
         if fate.status == "deleted":
-            with translated():
+            async with mending_async(self._redis, self._keys):
                 told = await self._redis.get(self._keys.receipt(sample_id))
             return Receipt(**orjson.loads(told)).learned if told else "unknown"
         return "yes" if fate.status == "learned" else "no"
 
     async def _take_prediction(self, sample_id: str) -> str | None:
-        with translated():
+        async with mending_async(self._redis, self._keys):
             told = await self._redis.hget(self._keys.given_samples, sample_id)
         if told is None:
             return None
@@ -195,7 +196,7 @@ class Deletions:
 
     def after(self, last: str) -> list[Request]:
         """Requests that came after that one, in order; `0-0` gives all that are open."""
-        with translated():
+        with mending(self._redis, self._keys):
             found = self._redis.xrange(self._keys.deletions, f"({last}", "+", count=1000)
         return [_request(entry_id, fields) for entry_id, fields in found]
 
@@ -211,7 +212,7 @@ class Deletions:
             return
         for name in _receipts(requests):
             self._note(name, erased_s=time.time())
-        with translated():
+        with mending(self._redis, self._keys):
             self._redis.xdel(self._keys.deletions, *(r.id for r in requests))
             try:
                 self._redis.bgrewriteaof()
@@ -225,7 +226,7 @@ class Deletions:
     def _note(self, name: str, **told: Any) -> None:
         """Fill in what a receipt does not say yet."""
         key = self._keys.receipt(name)
-        with translated():
+        with mending(self._redis, self._keys):
             if (written := self._redis.get(key)) is None:
                 return
             known = orjson.loads(written)

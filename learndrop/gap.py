@@ -38,7 +38,7 @@ def gap_between(
         last: id of the stream's last entry.
         acked: id up to which entries were acknowledged.
         ours: samples that the checkpoint has learned.
-        theirs: samples that the stream counts as learned.
+        theirs: samples that the stream counts as learned, or has and this worker has learned.
         waiting: whether the worker is to wait.
 
     >>> gap_between("well", "9-0", "9-0", "9-0", ours=9, theirs=9, waiting=True)

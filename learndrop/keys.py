@@ -119,15 +119,19 @@ class Keys:
 
     @property
     def types(self) -> dict[str, str]:
-        """The type of each key that the worker works with."""
-        streams = (self.stream, self.dead, self.fates, self.published, self.events)
-        hashes = (self.counters, self.suspects, self.lease)
+        """The type of each key but the receipts, which are as many as were asked for."""
+        streams = [self.stream, self.dead, self.fates, self.published, self.events]
+        streams += [self.predictions, self.deletions, self.audit]
+        hashes = [self.counters, self.suspects, self.lease, self.dead_reasons, self.batches]
+        hashes += [self.names, self.given, self.given_samples, self.scores, self.score_totals]
+        strings = [self.in_hand, self.state, self.predictions_bytes]
         return {
             **dict.fromkeys(streams, "stream"),
             **dict.fromkeys(hashes, "hash"),
-            **dict.fromkeys((self.in_hand, self.state), "string"),
+            **dict.fromkeys(strings, "string"),
+            **dict.fromkeys((self.batches_order, self.names_order), "list"),
+            **dict.fromkeys((self.aside, self.moved), "zset"),
             self.foreign: "set",
-            self.aside: "zset",
         }
 
     @property
@@ -151,6 +155,11 @@ class Keys:
         return self._key("predictions")
 
     @property
+    def predictions_bytes(self) -> str:
+        """String: bytes of these answers with their pixels."""
+        return self._key("predictions-bytes")
+
+    @property
     def given(self) -> str:
         """Hash: the label that came for an answer, after the id of the sample made of it."""
         return self._key("given")
@@ -163,7 +172,7 @@ class Keys:
     @property
     def held_answers(self) -> list[str]:
         """What every script needs that takes answers away, in its order."""
-        return [self.predictions, self._key("predictions-bytes"), self.given, self.given_samples]
+        return [self.predictions, self.predictions_bytes, self.given, self.given_samples]
 
     @property
     def scores(self) -> str:

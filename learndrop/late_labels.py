@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from learndrop.answer_scripts import GIVE
-from learndrop.connections import connect_async, translated
+from learndrop.connections import connect_async
 from learndrop.errors import Contradiction, Expired, NotFound
 from learndrop.ids import is_id, oldest_id
 from learndrop.keys import GROUP, Keys
+from learndrop.mending import mending_async
 from learndrop.settings import Settings
 from learndrop.taking import full
 
@@ -95,13 +96,13 @@ class LateLabels:
         args: list[Any] = [GROUP, prediction_id, label, int(correct), f"{time.time():.3f}", key]
         args += [known.max_pending, known.max_pending_bytes]
         args += [f"{oldest_id(known.predictions_ttl_s)}-0", VERSIONS_SCORED]
-        with translated():
+        async with mending_async(self._redis, self._keys):
             outcome, *more = await self._give(named, args)
         return self._read(outcome.decode(), more, prediction_id, label)
 
     async def scores(self) -> tuple[Score, dict[int, Score]]:
         """How all answers turned out, and those of each version, newest first."""
-        with translated():
+        async with mending_async(self._redis, self._keys):
             async with self._redis.pipeline(transaction=True) as both:
                 both.hmget(self._keys.score_totals, "labelled", "right")
                 both.hgetall(self._keys.scores)

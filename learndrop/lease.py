@@ -20,7 +20,7 @@ from typing import Any
 from learndrop.connections import connect, translated
 from learndrop.errors import NotLeading, StreamAway
 from learndrop.keys import Keys
-from learndrop.mending import mended
+from learndrop.mending import mending
 from learndrop.settings import Settings
 
 BEATS = 3  # in the time of one lease
@@ -99,7 +99,7 @@ class Lease:
         began = self._clock()
         silent = dead or began - self._since >= self._lease_s
         seen = self._seen if silent else ("", "")
-        with translated(), mended(self._redis, self._keys):
+        with mending(self._redis, self._keys):
             said = self._take([self._keys.lease], [*seen, self.owner, least])
         if said[0]:
             self.token, self._renewed_at, self._lost = int(said[0]), began, None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from collections.abc import MutableMapping, Sequence
 from typing import Any, TextIO
@@ -19,6 +20,8 @@ from pydantic import SecretStr
 from learndrop.settings import Settings
 
 HIDDEN = "(hidden)"
+API_KEY = re.compile(r"ld_[A-Za-z0-9_-]{43}")
+"""What a secret of keyring.py looks like. Who has one may put it into an address by mistake."""
 
 
 def set_up(settings: Settings, process: str, *, to: TextIO | None = None) -> None:
@@ -80,6 +83,15 @@ def secrets_of(settings: Settings) -> list[str]:
     return sorted((s for s in found if s), key=len, reverse=True)
 
 
+def without_keys(text: str) -> str:
+    """The text with every API key in it hidden.
+
+    >>> without_keys("/v1/samples/ld_" + 43 * "x")
+    '/v1/samples/(hidden)'
+    """
+    return API_KEY.sub(HIDDEN, text)
+
+
 class _Named:
     def __init__(self, process: str) -> None:
         self._process = process
@@ -100,7 +112,7 @@ class _Rendered:
         self._secrets = _as_written(secrets_of(settings))
 
     def __call__(self, logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
-        line = str(self._render(logger, method, event))
+        line = without_keys(str(self._render(logger, method, event)))
         for secret in self._secrets:
             line = line.replace(secret, HIDDEN)
         return line

@@ -8,12 +8,13 @@ account counts it as vanished.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import redis
 
+from learndrop.connections import translated
 from learndrop.keys import Keys
 
 log = logging.getLogger(__name__)
@@ -34,21 +35,43 @@ return moved
 
 
 @contextmanager
-def mended(client: Any, keys: Keys) -> Iterator[None]:
-    """Set strangers' values aside when the block meets one; its error is raised all the same."""
-    try:
-        yield
-    except redis.ResponseError as exc:
-        if "WRONGTYPE" in str(exc):
-            mend(client, keys)
-        raise
+def mending(client: Any, keys: Keys) -> Iterator[None]:
+    """Around whatever asks Redis: its errors become ours, as `translated` has them.
+
+    When the block meets a stranger's value, it is set aside; the error is raised all the same, and
+    the next try finds the key free.
+    """
+    with translated():
+        try:
+            yield
+        except redis.ResponseError as exc:
+            if _met_a_stranger(exc):
+                _tell(client.eval(*_mend(keys)))
+            raise
 
 
-def mend(client: Any, keys: Keys) -> list[str]:
-    """Rename every key whose value is of a wrong type; returns these keys."""
+@asynccontextmanager
+async def mending_async(client: Any, keys: Keys) -> AsyncIterator[None]:
+    """The same for asyncio."""
+    with translated():
+        try:
+            yield
+        except redis.ResponseError as exc:
+            if _met_a_stranger(exc):
+                _tell(await client.eval(*_mend(keys)))
+            raise
+
+
+def _met_a_stranger(error: redis.ResponseError) -> bool:
+    return "WRONGTYPE" in str(error)
+
+
+def _mend(keys: Keys) -> list[Any]:
+    """Arguments of EVAL that rename every key whose value is of a wrong type."""
     pairs = [name for key in keys.types for name in (key, f"{key}:set-aside")]
-    moved = client.eval(_MEND, len(pairs), *pairs, *keys.types.values())
-    names = [key.decode() for key in moved]
-    for name in names:
+    return [_MEND, len(pairs), *pairs, *keys.types.values()]
+
+
+def _tell(moved: list[bytes]) -> None:
+    for name in (key.decode() for key in moved):
         log.error("%s held a value of another type: renamed to %s:set-aside", name, name)
-    return names

@@ -42,6 +42,10 @@ local ttl_s, batches_kept, names_kept = tonumber(ARGV[8]), tonumber(ARGV[9]), to
 local samples, bytes, named = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
 local now = tonumber(redis.call('TIME')[1])
 
+-- A key of a wrong type must be met before anything is written: what was, would stay.
+if batch ~= '' then redis.call('LLEN', KEYS[4]) end
+if named > 0 then redis.call('LLEN', KEYS[6]) end
+
 if batch ~= '' then
   local at, before, told = remembered(KEYS[3], batch)
   if at and now - tonumber(at) < ttl_s then

@@ -13,9 +13,10 @@ from typing import Any
 
 import orjson
 
-from learndrop.connections import connect_async, translated
+from learndrop.connections import connect_async
 from learndrop.errors import StillRunning
 from learndrop.keys import Keys
+from learndrop.mending import mending_async
 from learndrop.publish_script import ANSWER, RESERVE
 from learndrop.settings import Settings
 from learndrop.taking import other_content, owned
@@ -29,8 +30,8 @@ class Repeats:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._redis: Any = connect_async(settings)
-        keys = Keys(settings.name)
-        self._keys = [keys.batches, keys.batches_order]
+        self._keys = keys = Keys(settings.name)
+        self._batches = [keys.batches, keys.batches_order]
         self._reserve = self._redis.register_script(RESERVE)
         self._answer = self._redis.register_script(ANSWER)
 
@@ -52,8 +53,8 @@ class Repeats:
         name, digest = owned(who, f"change {key}"), owned("", content).hex()
         known = self._settings
         args: list[Any] = [name, digest, math.ceil(known.idempotency_ttl_s), known.idempotency_kept]
-        with translated():
-            what, *told = await self._reserve(self._keys, [*args, UNDER_WAY_S])
+        async with mending_async(self._redis, self._keys):
+            what, *told = await self._reserve(self._batches, [*args, UNDER_WAY_S])
         if what == b"other":
             raise other_content()
         if what == b"running":
@@ -64,11 +65,11 @@ class Repeats:
         try:
             answer = dict(await make())
         except BaseException:
-            with translated():
-                await self._answer(self._keys[:1], [name, digest, ""])
+            async with mending_async(self._redis, self._keys):
+                await self._answer(self._batches[:1], [name, digest, ""])
             raise
-        with translated():
-            await self._answer(self._keys[:1], [name, digest, orjson.dumps(answer)])
+        async with mending_async(self._redis, self._keys):
+            await self._answer(self._batches[:1], [name, digest, orjson.dumps(answer)])
         return answer
 
     async def close(self) -> None:

@@ -202,7 +202,8 @@ JOIN = (
     + """
 -- KEYS stream, counters; ARGV group, position, epoch, then the account as it was known last (names
 -- and numbers) or nothing. The group now reads what comes after the position. Returns what it found
--- ('well', 'emptied', 'behind' or 'ahead'), the last id of the stream and the last acknowledged.
+-- ('well', 'emptied', 'behind' or 'ahead'), the last id of the stream, the last acknowledged, and,
+-- where the stream was just found to be behind, how many entries it has: all before the position.
 local lost = redis.call('HSETNX', KEYS[2], 'epoch', ARGV[3]) == 1
 if lost then
   -- The account was deleted under us: what is known of it is put back.
@@ -223,22 +224,25 @@ for i = 1, #info, 2 do
   if info[i] == 'last-generated-id' then last = info[i + 1] end
 end
 local acked = redis.call('HGET', KEYS[2], 'acked') or '0-0'
-local found = before(ARGV[2], acked) and 'ahead' or 'well'
+local found, left = before(ARGV[2], acked) and 'ahead' or 'well', 0
 if before(last, ARGV[2]) then
   if last ~= '0-0' and lost then
     -- Emptied, and written to since: all that lies there is new, whatever its ids.
     join('0-0')
     redis.call('HSET', KEYS[2], 'seen', '0-0')
-    return {'emptied', last, acked}
+    return {'emptied', last, acked, '0'}
   end
-  if last ~= '0-0' then redis.call('HSET', KEYS[2], 'behind', last) end
+  if last ~= '0-0' then
+    redis.call('HSET', KEYS[2], 'behind', last)
+    left = redis.call('XLEN', KEYS[1])
+  end
   -- Ids only ever grow from here, or what is accepted next would count as already learned.
   redis.call('XSETID', KEYS[1], ARGV[2])
 end
 -- Kept until the worker goes on: the id of the stream does not tell it any more.
 local behind = redis.call('HGET', KEYS[2], 'behind')
 if behind then found, last = 'behind', behind end
-return {found, last, acked}
+return {found, last, acked, tostring(left)}
 """
 )
 

@@ -15,11 +15,12 @@ from typing import Any, Literal, Protocol, cast
 import redis
 
 from learndrop.account import COUNTED, Counts, counts_from
-from learndrop.connections import connect_async, translated
+from learndrop.connections import connect_async
 from learndrop.fates import Fate, fate_from, unknown
 from learndrop.gap import Gap
 from learndrop.ids import checked_id, is_id
 from learndrop.keys import GROUP, Keys
+from learndrop.mending import mending_async
 from learndrop.messages import Sample
 from learndrop.publish_script import PUBLISH
 from learndrop.scripts import DISCARD, FATE
@@ -199,13 +200,13 @@ class RedisPublisher:
         if not samples:
             return Taken([])
         arguments = script_arguments(samples, once, self._settings)
-        with translated():
+        async with mending_async(self._redis, self._keys):
             answer = await self._publish(script_keys(self._keys), arguments)
         return taken_from(answer, samples, self._settings)
 
     async def counts(self) -> Counts:
         """See Publisher."""
-        with translated():
+        async with mending_async(self._redis, self._keys):
             async with self._redis.pipeline(transaction=True) as both:
                 both.hmget(self._keys.counters, COUNTED)
                 both.xlen(self._keys.stream)
@@ -216,7 +217,7 @@ class RedisPublisher:
         if not ids:
             return []
         named = [checked_id(i) for i in ids]
-        with translated():
+        async with mending_async(self._redis, self._keys):
             said = await self._discard(self._keys.settled, [GROUP, *named])
         return [cast(Discarded, what.decode()) for what in said]
 
@@ -226,7 +227,7 @@ class RedisPublisher:
             raise unknown(sample_id, self._settings)
         keys = self._keys
         known = [keys.stream, keys.aside, keys.fates, keys.published, keys.moved]
-        with translated():
+        async with mending_async(self._redis, self._keys):
             told = await self._fate(known, [sample_id])
         if not told:
             raise unknown(sample_id, self._settings)
@@ -240,7 +241,7 @@ class RedisPublisher:
         problems = []
         allowed = {"everysec": "always"} if self._settings.fsync == "everysec" else {}
         for option, (safe, risk) in DURABLE.items():
-            with translated():
+            async with mending_async(self._redis, self._keys):
                 try:
                     found = (await self._redis.config_get(option)).get(option)
                 except redis.ResponseError as exc:  # renamed or forbidden, as managed servers do
@@ -252,7 +253,7 @@ class RedisPublisher:
 
     async def warnings(self) -> list[str]:
         """See Publisher."""
-        with translated():
+        async with mending_async(self._redis, self._keys):
             gap = await self._redis.hget(self._keys.counters, "gap")
         told = (await self.memory()).warnings(self._settings.memory_near)
         if gap:
@@ -263,7 +264,7 @@ class RedisPublisher:
 
     async def memory(self) -> Memory:
         """See Publisher."""
-        with translated():
+        async with mending_async(self._redis, self._keys):
             told = await self._redis.info("memory")
         return Memory(int(told["used_memory"]), int(told.get("maxmemory", 0)))
 

@@ -48,10 +48,15 @@ def client_of(server: EmbeddedRedis) -> Any:
     return redis.Redis.from_url(server.url, protocol=2)
 
 
-def leading(settings: Settings) -> RedisConsumer:
-    """A consumer that leads from now on, as a worker after the death of the one before."""
+def token(settings: Settings) -> int:
+    """Of a lease that is taken now, as by a worker after the death of the one before."""
     lease = Lease(settings)
     try:
-        return RedisConsumer(settings, lease.take())
+        return lease.take()
     finally:
         lease.close()
+
+
+def leading(settings: Settings) -> RedisConsumer:
+    """A consumer that leads from now on."""
+    return RedisConsumer(settings, token(settings))

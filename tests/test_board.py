@@ -11,11 +11,11 @@ import pytest
 
 from deploy.embedded import EmbeddedRedis
 from learndrop.board import ServiceBoard, WorkerBoard
-from learndrop.errors import StreamAway
+from learndrop.errors import NotLeading, StreamAway
 from learndrop.events import Event
 from learndrop.keys import Keys
 from learndrop.settings import Settings
-from tests.servers import client_of, require_server, server, settings_on
+from tests.servers import client_of, require_server, server, settings_on, token
 
 __all__ = ["server"]
 
@@ -27,7 +27,7 @@ def settings(server: EmbeddedRedis) -> Settings:
 
 @pytest.fixture
 def worker(settings: Settings) -> Iterator[WorkerBoard]:
-    board = WorkerBoard(settings)
+    board = WorkerBoard(settings, token(settings))
     yield board
     board.close()
 
@@ -98,13 +98,68 @@ async def test_what_somebody_else_wrote_does_not_break_the_page(
         await service.state()
 
 
+async def test_a_worker_that_was_deposed_changes_neither_state_nor_events(
+    worker: WorkerBoard, service: ServiceBoard, settings: Settings
+) -> None:
+    worker.put_state({"of": "the first"})
+    worker.add_events([event(1)])
+    later = WorkerBoard(settings, token(settings))
+    later.put_state({"of": "the second"})
+    with pytest.raises(NotLeading):
+        worker.put_state({"of": "the first"})
+    with pytest.raises(NotLeading):
+        worker.add_events([event(2)])
+    later.add_events([event(3)])
+    assert await service.state() == {"of": "the second"}
+    assert await service.events(5) == [event(3), event(1)]
+    later.close()
+
+
+async def test_without_a_lease_nothing_is_told_until_it_is_back(
+    worker: WorkerBoard, service: ServiceBoard, settings: Settings, server: EmbeddedRedis
+) -> None:
+    lease = Keys(settings.name).lease
+    with client_of(server) as client:
+        held = client.hgetall(lease)
+        client.delete(lease)
+        with pytest.raises(StreamAway):
+            worker.add_events([event(1)])
+        client.hset(lease, mapping=held)
+    worker.add_events([event(2)])
+    assert await service.events(5) == [event(2), event(1)]
+
+
+@pytest.mark.parametrize("name", ["state", "events"])
+async def test_a_value_of_another_type_is_set_aside_and_the_next_word_is_heard(
+    worker: WorkerBoard,
+    service: ServiceBoard,
+    settings: Settings,
+    server: EmbeddedRedis,
+    name: str,
+) -> None:
+    key = getattr(Keys(settings.name), name)
+    with client_of(server) as client:
+        client.rpush(key, "mine")
+        with pytest.raises(StreamAway):
+            await (service.state() if name == "state" else service.events(5))
+        assert client.lrange(f"{key}:set-aside", 0, -1) == [b"mine"]
+        client.rpush(key, "mine again")
+        if name == "events":
+            with pytest.raises(StreamAway):
+                worker.add_events([event(1)])
+    worker.put_state({"a": 1})
+    worker.add_events([])
+    assert await service.state() == {"a": 1}
+    assert await service.events(5) == ([event(1)] if name == "events" else [])
+
+
 async def test_events_told_while_redis_is_away_are_told_later(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     require_server()
     with EmbeddedRedis(tmp_path_factory.mktemp("own")) as own:
         settings = settings_on(own)
-        worker, service = WorkerBoard(settings), ServiceBoard(settings)
+        worker, service = WorkerBoard(settings, token(settings)), ServiceBoard(settings)
         own.kill()
         for n in range(2):
             with pytest.raises(StreamAway):

@@ -25,7 +25,7 @@ from learndrop.messages import Sample
 from learndrop.parcels import MOST_BYTES, parcels
 from service.app import create_app
 from tests.published import CLASSES, probabilities, publish
-from tests.servers import server, settings_on
+from tests.servers import server, settings_on, token
 from tests.services import encoded, listening_app, memory_app, pixels
 
 __all__ = ["server"]
@@ -248,7 +248,7 @@ def test_waiting_ends_when_all_is_learned_or_time_is_over(
     server: EmbeddedRedis, tmp_path: Path
 ) -> None:
     settings = settings_on(server, data_dir=tmp_path)
-    board = WorkerBoard(settings)
+    board = WorkerBoard(settings, token(settings))
     learned: list[int] = []
 
     def learn_meanwhile(seconds: float) -> None:

@@ -10,8 +10,9 @@ import pytest
 from deploy.embedded import EmbeddedRedis
 from learndrop.account import Counts
 from learndrop.board import ServiceBoard
-from tests.processes import Processes, processes
-from tests.servers import client_of, require_server, settings_on
+from learndrop.errors import StreamAway
+from tests.processes import Processes, processes, wait_until
+from tests.servers import client_of, leading, require_server, settings_on
 from tests.test_worker_kills import Service
 from tests.tiny_worker import SIZE, saved
 
@@ -57,6 +58,36 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
     pair = Pair(tmp_path)
     yield pair
     pair.kill()
+
+
+async def test_what_was_learned_and_not_acknowledged_is_no_part_of_the_gap(
+    pair: Pair, tmp_path: Path
+) -> None:
+    settings = settings_on(pair.first, data_dir=tmp_path, on_gap="go_on", redis_timeout_s=1.0)
+    service, consumer = Service(settings), leading(settings)
+
+    async def learn(number: int) -> None:
+        await service.publish(number)
+        consumer.hold([e.id for e in consumer.claim(number, 5.0)])
+        consumer.release()
+
+    async def caught_up() -> bool:
+        return pair.caught_up()
+
+    await learn(40)
+    await wait_until(caught_up)
+    pair.cut()
+    await learn(30)
+    pair.promote()
+    with pytest.raises(StreamAway):
+        consumer.claim(10, 0.1)
+    assert consumer.claim(10, 0.1) == []
+    assert consumer.gap and (consumer.gap.kind, consumer.gap.samples) == ("stream_behind", 30)
+    assert consumer.counts() == Counts(70, 30, 0, 40)
+    assert consumer.ack(consumer.position) == 40
+    assert consumer.counts() == Counts(70, 70, 0, 0)
+    consumer.close()
+    await service.publisher.close()
 
 
 @pytest.mark.parametrize("restarted", [False, True])

@@ -6,12 +6,13 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 
-from learndrop import logs
+from learndrop import keyring, logs
 from learndrop.settings import load_settings
 
 PASSWORD = 'p@ss"wörd'
@@ -77,6 +78,16 @@ def test_no_secret_is_in_any_line(form: str) -> None:
     assert "ValueError" in written and logs.HIDDEN in written
     for secret in (PASSWORD, "p%40ss%22w%C3%B6rd", json.dumps(PASSWORD)[1:-1]):
         assert secret not in written
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_no_api_key_is_in_any_line_wherever_somebody_put_it(form: str, tmp_path: Path) -> None:
+    secret = keyring.create(tmp_path / "keys.json", "a", ["read"])
+    to = lines(log_format=form)
+    structlog.get_logger().info("request", path=f"/v1/samples/{secret}", query=f"key={secret}x")
+    logging.getLogger("uvicorn").warning("bad header %r", secret)
+    assert to.getvalue().count(logs.HIDDEN) == 3
+    assert secret not in to.getvalue()
 
 
 def test_a_url_without_a_password_hides_nothing() -> None:

@@ -25,7 +25,7 @@ from learndrop.settings import Settings, load_settings
 from learndrop.stream import RedisPublisher
 from learndrop.taking import Once
 from tests.cutting import Cuts, cutting
-from tests.servers import client_of, leading, require_server
+from tests.servers import client_of, require_server, token
 
 PASSWORD = "planted-password"
 RULES = (Path(__file__).parent.parent / "docs" / "operations.md").read_text()
@@ -66,7 +66,8 @@ def uses(settings: Settings) -> None:
         await board.close()
 
     asyncio.run(service())
-    consumer, board = leading(settings), WorkerBoard(settings)
+    lead = token(settings)
+    consumer, board = RedisConsumer(settings, lead), WorkerBoard(settings, lead)
     entries = consumer.claim(10, 0.2)
     assert len(entries) == 2
     consumer.hold([e.id for e in entries])

@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 
 from deploy.embedded import EmbeddedRedis
 from learndrop.keyring import create, revoke
+from learndrop.logs import HIDDEN
 from service import auth
 from service.app import create_app
 from service.dependencies import ADMIN
@@ -76,6 +77,12 @@ def test_changes_of_keys_are_in_the_trail_and_no_secret(office: Office) -> None:
     changes = [e for e in page["entries"] if e["what"] == "keys_changed"]
     assert changes[0]["revoked"] == ["camera"] and changes[1]["created"] == ["camera"]
     assert camera["authorization"].removeprefix("Bearer ") not in str(page)
+
+
+def test_a_key_that_somebody_put_into_an_address_is_not_kept(office: Office) -> None:
+    secret = office.admin["authorization"].partition(" ")[2]
+    assert office.http.post(f"/v1/act?key={secret}", headers=office.admin).status_code == 200
+    assert office.trail()["entries"][0]["query"] == f"key={HIDDEN}"
 
 
 def test_only_admins_read_it_and_page_by_page(office: Office) -> None:

@@ -17,7 +17,7 @@ from learndrop.registry import Registry
 from service.app import create_app
 from service.problems import KINDS
 from tests.published import CLASSES, publish
-from tests.servers import client_of, require_server, server, settings_on
+from tests.servers import client_of, require_server, server, settings_on, token
 from tests.services import NPZ, ingress, is_problem, npz, pixels
 
 __all__ = ["server"]
@@ -70,7 +70,7 @@ def test_before_the_workers_first_word_every_promised_name_is_there(http: TestCl
 def test_state_is_what_the_worker_told_with_the_account_of_now(
     http: TestClient, tmp_path: Path
 ) -> None:
-    board = WorkerBoard(settings_of(http))
+    board = WorkerBoard(settings_of(http), token(settings_of(http)))
     board.put_state(TOLD)
     board.add_events(EVENTS)
     board.close()
@@ -91,7 +91,7 @@ def test_state_is_what_the_worker_told_with_the_account_of_now(
 def test_samples_per_second_come_from_what_was_learned_between_two_looks(
     http: TestClient,
 ) -> None:
-    board = WorkerBoard(settings_of(http))
+    board = WorkerBoard(settings_of(http), token(settings_of(http)))
     for learned in (100, 300):
         board.put_state(TOLD | {"samples_learned": learned})
         state = http.get("/v1/state").json()

@@ -124,7 +124,8 @@ def main() -> int:
     def learn(under: Reign) -> None:
         learner = TinyLearner(folder)
         learner.numbers, position = saved(folder)
-        stream, board = RedisConsumer(settings, under.token), WorkerBoard(settings)
+        stream = RedisConsumer(settings, under.token)
+        board = WorkerBoard(settings, under.token)
 
         def save(position: str) -> None:
             aside = folder / f"checkpoint.{os.getpid()}"

@@ -74,7 +74,8 @@ def work(settings: Settings, stop: Stop) -> None:
 
         def learn(under: Reign) -> None:
             learner, position, older = restorer.taken()
-            stream, board = RedisConsumer(settings, under.token), WorkerBoard(settings)
+            stream = RedisConsumer(settings, under.token)
+            board = WorkerBoard(settings, under.token)
             asks = Deletions(settings)
             folder, kept = settings.checkpoints_dir, settings.checkpoints_kept
 

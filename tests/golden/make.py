@@ -27,13 +27,14 @@ from learndrop.archive import Archive
 from learndrop.board import WorkerBoard
 from learndrop.chain import Chain
 from learndrop.connections import connect
+from learndrop.consumer import RedisConsumer
 from learndrop.keys import Keys
 from learndrop.learner import Learner
 from learndrop.messages import Sample
 from learndrop.registry import Registry
 from learndrop.settings import Settings
 from learndrop.stream import RedisPublisher
-from tests.servers import leading
+from tests.servers import token
 
 HERE = Path(__file__).parent
 SIZE = 8
@@ -142,7 +143,8 @@ def _write_redis(folder: Path, learner: Learner) -> None:
             await publisher.close()
 
         asyncio.run(publish())
-        consumer, board = leading(own), WorkerBoard(own)
+        lead = token(own)
+        consumer, board = RedisConsumer(own, lead), WorkerBoard(own, lead)
         consumer.open("0-0")
         entry, other = consumer.claim(2, 0.0)
         consumer.bury(other, "unreadable", "for the golden files")

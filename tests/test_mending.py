@@ -1,0 +1,141 @@
+"""A value of another type at any key of ours: whoever meets it sets it aside, and work goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+
+from deploy.embedded import EmbeddedRedis
+from learndrop.answers import PAUSE_S, Answers
+from learndrop.audit import AuditTrail
+from learndrop.board import ServiceBoard
+from learndrop.dead_letters import DeadLetters
+from learndrop.deletions import Deleting
+from learndrop.errors import StreamAway
+from learndrop.keys import Keys
+from learndrop.late_labels import LateLabels
+from learndrop.messages import Sample
+from learndrop.repeats import Repeats
+from learndrop.settings import Settings
+from learndrop.stream import RedisPublisher
+from learndrop.taking import Once
+from tests.servers import client_of, leading, server, settings_on
+from tests.services import pixels
+
+__all__ = ["server"]
+
+OF_THE_WORKER = {"in_hand", "lease", "state", "foreign"}
+"""Which the service does not use, or overwrites, or meets in entries of others only."""
+TRIES = 4
+NAMES = [
+    name
+    for name in vars(Keys)
+    if isinstance(vars(Keys)[name], property) and name not in {"types", "settled", "held_answers"}
+]
+
+
+class Rooms:
+    """All that the service does with Redis."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.publisher, self.board = RedisPublisher(settings), ServiceBoard(settings)
+        self.answers, self.labels = Answers(settings), LateLabels(settings)
+        self.letters, self.audit = DeadLetters(settings), AuditTrail(settings)
+        self.repeats = Repeats(settings)
+        self.deleting = Deleting(settings, self.publisher, self.answers, self.letters)
+        self.worker = leading(settings)
+
+    async def work(self, number: int) -> None:
+        """Each of them once."""
+        image = np.zeros((4, 4, 3), np.uint8)
+        named = [Sample(image, "a", 1.0, "camera", f"{number} {n}") for n in range(3)]
+        ids = (await self.publisher.take(named, Once(f"key {number}", "c"))).ids
+        *others, entry = self.worker.claim(100, 0.0)
+        self.worker.hold([e.id for e in others])
+        self.worker.bury(entry, "unreadable", "a test")
+        self.worker.release()
+        self.worker.ack(self.worker.position)
+        self.worker.published(1, self.worker.position)
+        letter = (await self.letters.page(None, 1, "unreadable"))[0][0]
+        await self.letters.replay(letter.id)
+        await self.letters.numbers()
+        await self.publisher.counts()
+        assert (await self.publisher.fate(ids[0])).status == "learned"
+        said = [{"label": "a", "model_version": 1}] * 2
+        one, other = await self.answers.put(said, pixels(2, side=4), [0.5, 0.5])
+        await self.answers.page(None, 5)
+        given = await self.labels.give(one, "a")
+        await self.labels.scores()
+        await self.answers.delete(other)
+        assert given.sample_id
+        await self.deleting.delete(given.sample_id)
+        await self.repeats.once("who", f"key {number}", "content", self._answer)
+        await self.audit.add("test")
+        await self.audit.page(None, 5)
+        await self.board.events(5)
+
+    async def _answer(self) -> dict[str, int]:
+        return {"a": 1}
+
+    async def close(self) -> None:
+        for room in (self.publisher, self.board, self.answers, self.labels, self.letters):
+            await room.close()
+        for other in (self.audit, self.repeats, self.deleting):
+            await other.close()
+        self.worker.close()
+
+
+@pytest.fixture
+async def rooms(server: EmbeddedRedis) -> AsyncIterator[tuple[Rooms, Settings]]:
+    settings = settings_on(server, on_gap="go_on")
+    rooms = Rooms(settings)
+    yield rooms, settings
+    await rooms.close()
+
+
+async def test_a_batch_that_met_a_wrong_type_was_not_taken_in_part(
+    rooms: tuple[Rooms, Settings], server: EmbeddedRedis
+) -> None:
+    room, settings = rooms
+    keys = Keys(settings.name)
+    samples = [Sample(np.zeros((4, 4, 3), np.uint8), "a", name=f"{n}") for n in range(3)]
+    with client_of(server) as redis:
+        for key in (keys.batches, keys.batches_order, keys.names, keys.names_order):
+            redis.set(key, "mine")
+            with pytest.raises(StreamAway, match="WRONGTYPE"):
+                await room.publisher.take(samples, Once("key", "c"))
+            assert redis.xlen(keys.stream) == 0 and not redis.exists(keys.counters)
+    assert len((await room.publisher.take(samples, Once("key", "c"))).ids) == 3
+
+
+def test_every_key_has_its_type() -> None:
+    keys = Keys("a")
+    assert {getattr(keys, name) for name in NAMES} == set(keys.types)
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - OF_THE_WORKER))
+async def test_the_service_goes_on_and_the_value_is_kept_aside(
+    rooms: tuple[Rooms, Settings], server: EmbeddedRedis, name: str
+) -> None:
+    room, settings = rooms
+    await room.work(0)
+    key = getattr(Keys(settings.name), name)
+    with client_of(server) as redis:
+        redis.delete(key)
+        if Keys(settings.name).types[key] == "string":
+            redis.rpush(key, "mine")
+        else:
+            redis.set(key, "mine")
+        for number in range(1, TRIES + 1):
+            try:
+                await room.work(number)
+                break
+            except StreamAway:
+                await asyncio.sleep(PAUSE_S if "predictions" in name else 0)
+        else:
+            pytest.fail(f"not well after {TRIES} tries")
+        assert redis.exists(f"{key}:set-aside") == 1
+        await room.work(TRIES + 1)
