@@ -1,9 +1,10 @@
 """Rows 2 and 5: kills and pauses at random under load, and the account read from outside meanwhile.
 
-Clients post numbered pictures and keep a ledger of every 202. Worker, service and Redis are killed
-(SIGKILL) or paused (SIGSTOP) at random. At the end the last checkpoint says what was learned and in
-which order (its replay buffer is larger than the run); a learner that nobody disturbed is then
-given the same pictures in that order, and every weight must be the same bit for bit.
+Clients post numbered pictures, send a batch again with its Idempotency-Key until it has an answer,
+and keep a ledger of every 202. Worker, service and Redis are killed (SIGKILL) or paused (SIGSTOP)
+at random. At the end the last checkpoint says what was learned and in which order (its replay
+buffer is larger than the run); a learner that nobody disturbed is then given the same pictures in
+that order, and every weight must be the same bit for bit.
 """
 
 from __future__ import annotations
@@ -140,7 +141,7 @@ def find(options: argparse.Namespace) -> dict[int, Found]:
         folder = Path(name)
         stack = LocalStack.on_free_ports(folder / "data", logs=folder / "logs", **SETTINGS)
         with stack, Observer(stack, every_s=options.minutes * 60 / options.readings) as observer:
-            with Load(stack.service.url, ledger, rate=options.rate):
+            with Load(stack.service.url, ledger, rate=options.rate, keyed=True):
                 for n in range(options.kills):
                     due = time.monotonic() + slot_s
                     time.sleep(chance.uniform(0, slot_s / 4))
@@ -154,13 +155,12 @@ def find(options: argparse.Namespace) -> dict[int, Found]:
         numbers = learned_numbers(learner)
         verdict = judge(ledger, numbers)
         other = unequal(learner, undisturbed(stack.settings, numbers))
-    taken = sum(batch[0] in set(numbers) for batch in ledger.unknown)
     balanced = account.get("learned") == account.get("accepted") == len(numbers)
     told = ", ".join(f"{count} x {what}" for what, count in sorted(faults.done.items()))
     notes = (
-        f"{told}. Answers: {dict(ledger.answers)}; of {len(ledger.unknown)} batches whose answer"
-        f" was lost {taken} had been taken, each whole. Layers dropped at the end:"
-        f" {learner.trainer.cut}."
+        f"{told}. Each batch was sent again with its Idempotency-Key until it had an answer:"
+        f" {dict(ledger.answers)}; without one at the end: {len(ledger.unknown)} batches."
+        f" Layers dropped at the end: {learner.trainer.cut}."
     )
     if faults.deaths:
         notes += f" Ended by themselves: {faults.deaths}."

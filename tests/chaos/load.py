@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Sequence
+from typing import Literal
 
 import httpx2
 import numpy as np
@@ -15,6 +16,8 @@ from tests.chaos.ledger import Ledger, label, picture
 TIMEOUT_S = 15.0
 NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout)
 AGAIN_S = 0.1
+LONGEST_S = 60.0
+"""After the end, for a batch whose answer was lost until then."""
 
 
 def body(numbers: Sequence[int]) -> bytes:
@@ -30,48 +33,78 @@ class Load(Background):
 
     With `rate` 0 each posts as soon as it is answered. The block ends when every request has its
     answer.
+
+    Args:
+        url: of the service.
+        ledger: where each answer is written down.
+        rate: pictures a second, by all senders.
+        batch: pictures in one request.
+        senders: threads.
+        keyed: whether each batch has an Idempotency-Key, with which it is sent again until it has
+            an answer, also after one that was lost.
     """
 
     def __init__(
-        self, url: str, ledger: Ledger, *, rate: float, batch: int = 8, senders: int = 3
+        self,
+        url: str,
+        ledger: Ledger,
+        *,
+        rate: float,
+        batch: int = 8,
+        senders: int = 3,
+        keyed: bool = False,
     ) -> None:
-        self.url, self.ledger, self.batch = url, ledger, batch
+        self.url, self.ledger, self.batch, self.keyed = url, ledger, batch, keyed
         self.every_s = senders * batch / rate if rate else 0.0
         super().__init__(*[self._run] * senders)
 
     def _run(self) -> None:
         with httpx2.Client(base_url=self.url, timeout=TIMEOUT_S) as http:
-            numbers = self.ledger.take(self.batch)
             while not self.stop.is_set():
-                began = time.monotonic()
-                if post(http, numbers, self.ledger):
-                    numbers = self.ledger.take(self.batch)
-                    self.stop.wait(max(0.0, self.every_s - (time.monotonic() - began)))
-                else:
-                    self.stop.wait(AGAIN_S)
+                numbers, began = self.ledger.take(self.batch), time.monotonic()
+                self._send(http, numbers)
+                self.stop.wait(max(0.0, self.every_s - (time.monotonic() - began)))
+
+    def _send(self, http: httpx2.Client, numbers: Sequence[int]) -> None:
+        """Until they were taken, or nobody can say so."""
+        key = f"batch {numbers[0]}" if self.keyed else ""
+        answer, doubtful, ends = post(http, numbers, self.ledger, key), False, 0.0
+        while answer == "again" or (answer == "unknown" and key):
+            doubtful |= answer == "unknown"
+            if self.stop.is_set():
+                # What may have been taken is asked for until that is known.
+                ends = ends or time.monotonic() + LONGEST_S
+                if not doubtful or time.monotonic() > ends:
+                    break
+            time.sleep(AGAIN_S)
+            answer = post(http, numbers, self.ledger, key)
+        if answer != "taken" and (doubtful or answer == "unknown"):
+            self.ledger.lost_sight(numbers)
+        elif doubtful:
+            self.ledger.told("answered when sent again")
 
 
-def post(http: httpx2.Client, numbers: Sequence[int], ledger: Ledger) -> bool:
-    """Send these once; False if they were surely not taken and may be sent again."""
-    headers = {"content-type": "application/x-npz"}
+def post(
+    http: httpx2.Client, numbers: Sequence[int], ledger: Ledger, key: str = ""
+) -> Literal["taken", "again", "unknown"]:
+    """Send these once; `again` if they were surely not taken, `unknown` if nobody can say."""
+    headers = {"content-type": "application/x-npz"} | ({"Idempotency-Key": key} if key else {})
     try:
         answer = http.post("/v1/samples", content=body(numbers), headers=headers)
     except NOT_SENT:
         ledger.told("no connection")
-        return False
+        return "again"
     except httpx2.TransportError as exc:
         ledger.told(type(exc).__name__)
-        ledger.lost_sight(numbers)
-        return True
+        return "unknown"
     if answer.status_code == 202:
         ledger.told("202")
         ledger.accepted(numbers, answer.json()["ids"])
-        return True
+        return "taken"
     kind = answer.json()["type"].rpartition("/")[2]
     ledger.told(f"{answer.status_code} {kind}")
     if kind == "stream-away":  # Redis may have taken them before it went
-        ledger.lost_sight(numbers)
-        return True
+        return "unknown"
     if answer.status_code not in {429, 503}:
         raise AssertionError(f"{answer.status_code}: {answer.text[:500]}")
-    return False
+    return "again"
