@@ -39,3 +39,12 @@ def checked_id(entry_id: str) -> str:
     if not is_id(entry_id):
         raise BadInput("a sample's id looks like 1764046800000-0", item="id", value=entry_id[:80])
     return entry_id
+
+
+def milliseconds(entry_id: str) -> int:
+    """The first part of an id.
+
+    >>> milliseconds("1764046800000-3")
+    1764046800000
+    """
+    return int(entry_id.split("-")[0])

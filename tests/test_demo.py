@@ -14,6 +14,7 @@ from deploy.demo import __main__ as command
 from deploy.demo import live, report
 from deploy.demo.data import Stream
 from deploy.demo.phases import Reading, Record, failures, plan, rows, saved
+from deploy.demo.picture import picture
 from learndrop.datasets import load
 from learndrop.errors import BadInput
 from tests.demo_record import UNITS, event, played
@@ -131,7 +132,7 @@ def test_spans_join_equal_states_and_cover_the_run() -> None:
 
 
 def test_the_live_view_says_everything_without_colour() -> None:
-    text = printed(live.picture(played(), "learndrop demo", 100))
+    text = printed(picture(played(), "learndrop demo", 100))
     for word in (
         "6 of 6: settling again",
         "98.0 %",
@@ -156,7 +157,7 @@ def test_the_live_view_fits_its_terminal(width: int) -> None:
         part = Record(
             record.phases, record.starts, record.readings[:count], unit_names=record.unit_names
         )
-        lines = printed(live.picture(part, "t", width), width).splitlines()
+        lines = printed(picture(part, "t", width), width).splitlines()
         assert max(map(len, lines)) <= max(width, 44)
         assert len(lines) < 40
 
@@ -167,7 +168,7 @@ def test_many_units_are_shown_side_by_side() -> None:
     record.readings = [
         Reading(1.0, 0, 50, 0.5, 20, ("dropped",) * 20 + ("training",) * 20),
     ]
-    assert "units       " + "D" * 20 + "T" * 20 in printed(live.picture(record, "t", 100))
+    assert "units       " + "D" * 20 + "T" * 20 in printed(picture(record, "t", 100))
 
 
 def test_lines_replace_the_picture_where_there_is_no_terminal() -> None:

@@ -16,7 +16,8 @@ from learndrop.account import Counts
 from learndrop.errors import DamagedFile, NotLeading, StreamAway
 from learndrop.events import Event
 from learndrop.ids import START
-from learndrop.memory_stream import MemoryConsumer, MemoryStream
+from learndrop.memory_consumer import MemoryConsumer
+from learndrop.memory_stream import MemoryStream
 from learndrop.messages import Sample
 from learndrop.settings import Settings, load_settings
 from learndrop.stream import Entry, Reason

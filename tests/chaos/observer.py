@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
 from typing import Any
 
 import httpx2
@@ -82,11 +81,6 @@ class Observer(Background):
             if now.get(name, 0) < before.get(name, 0):
                 self.violations.append(f"{where}: {name} fell from {before[name]} to {now[name]}")
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        super().__exit__(kind, error, trace)
+    def __exit__(self, *raised: object) -> None:
+        super().__exit__(*raised)
         self._redis.close()
