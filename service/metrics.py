@@ -5,18 +5,11 @@ from __future__ import annotations
 from importlib import metadata
 from typing import get_args
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    GCCollector,
-    Histogram,
-    Info,
-    ProcessCollector,
-)
+from prometheus_client import CollectorRegistry, GCCollector, Info, ProcessCollector
 
 from learndrop.late_labels import OUTCOMES
 from learndrop.stream import Reason
+from service.series import Series
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -25,133 +18,114 @@ class ServiceMetrics:
     """The service's series, on a registry of its own."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self.registry = registry = registry or CollectorRegistry()
-        self.requests = Counter(
-            "learndrop_http_requests",
-            "Requests answered.",
-            ["route", "method", "status"],
-            registry=registry,
+        self.registry = registry or CollectorRegistry()
+        series = Series(self.registry)
+        self._name_requests(series)
+        self._name_samples(series)
+        self._name_answers(series)
+        self._name_letters(series)
+        Info("learndrop_build", "What is running.", registry=self.registry).info(
+            {"version": metadata.version("learndrop"), "process": "service"}
         )
-        self.seconds = Histogram(
+        ProcessCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+
+    def _name_requests(self, series: Series) -> None:
+        self.requests = series.counter(
+            "learndrop_http_requests", "Requests answered.", "route", "method", "status"
+        )
+        self.seconds = series.histogram(
             "learndrop_http_request_seconds",
             "From the first byte of a request to the last of its answer.",
-            ["route"],
+            "route",
             buckets=SECONDS,
-            registry=registry,
         )
-        self.accepted = Counter(
-            "learndrop_samples_accepted",
-            "Samples answered with 202 by this process.",
-            registry=registry,
-        )
-        self.refusals = Counter(
+        self.refusals = series.counter(
             "learndrop_refusals",
             "Requests that were answered with a problem of ours, by its kind.",
-            ["reason"],
-            registry=registry,
+            "reason",
         )
-        self.known = Counter(
-            "learndrop_samples_known",
-            "Samples sent again and not taken again: by Idempotency-Key or by their own id.",
-            registry=registry,
-        )
-        self.refused = Counter(
-            "learndrop_samples_refused",
-            "Batches of samples refused, by kind of problem.",
-            ["reason"],
-            registry=registry,
-        )
-        self.predictions = Counter(
-            "learndrop_predictions", "Pictures answered with a prediction.", registry=registry
-        )
-        self.unstored = Counter(
-            "learndrop_predictions_unstored",
-            "Predictions answered that could not be stored.",
-            registry=registry,
-        )
-        self.queue = Gauge(
-            "learndrop_prediction_queue",
-            "Pictures that wait for the network or are in it.",
-            registry=registry,
-        )
-        self.decoding = Gauge(
+        self.decoding = series.gauge(
             "learndrop_decoding",
             "Requests whose body is being read into pictures, those waiting for a turn aside.",
-            registry=registry,
         )
-        self.lost_threads = Gauge(
-            "learndrop_decode_threads_lost",
-            "Threads still busy with pictures whose time was up.",
-            registry=registry,
+        self.lost_threads = series.gauge(
+            "learndrop_decode_threads_lost", "Threads still busy with pictures whose time was up."
         )
-        self.version = Gauge(
-            "learndrop_model_version", "Model version that answers; 0 is none.", registry=registry
+
+    def _name_samples(self, series: Series) -> None:
+        self.accepted = series.counter(
+            "learndrop_samples_accepted", "Samples answered with 202 by this process."
         )
-        self.swaps = Counter(
-            "learndrop_model_swaps", "Model versions taken into service.", registry=registry
+        self.known = series.counter(
+            "learndrop_samples_known",
+            "Samples sent again and not taken again: by Idempotency-Key or by their own id.",
         )
-        self.swap_failures = Counter(
+        self.refused = series.counter(
+            "learndrop_samples_refused", "Batches of samples refused, by kind of problem.", "reason"
+        )
+        self.deletions = series.counter("learndrop_deletions", "Samples deleted on request.")
+        self.pending = series.gauge(
+            "learndrop_stream_pending", "Samples in the stream; NaN while Redis does not answer."
+        )
+        self.redis_memory = series.gauge(
+            "learndrop_redis_memory_bytes", "Memory that Redis uses; NaN while it does not answer."
+        )
+        self.redis_memory_limit = series.gauge(
+            "learndrop_redis_memory_limit_bytes", "Its maxmemory; 0 is none."
+        )
+
+    def _name_answers(self, series: Series) -> None:
+        self.predictions = series.counter(
+            "learndrop_predictions", "Pictures answered with a prediction."
+        )
+        self.unstored = series.counter(
+            "learndrop_predictions_unstored", "Predictions answered that could not be stored."
+        )
+        self.queue = series.gauge(
+            "learndrop_prediction_queue", "Pictures that wait for the network or are in it."
+        )
+        self.version = series.gauge(
+            "learndrop_model_version", "Model version that answers; 0 is none."
+        )
+        self.swaps = series.counter("learndrop_model_swaps", "Model versions taken into service.")
+        self.swap_failures = series.counter(
             "learndrop_model_swap_failures",
             "Model versions that could not be loaded; the one before answers on.",
-            registry=registry,
         )
-        self.swap_seconds = Histogram(
+        self.swap_seconds = series.histogram(
             "learndrop_swap_seconds",
             "From noticing a version to answering with it.",
             buckets=(*SECONDS, 60),
-            registry=registry,
         )
-        self.pending = Gauge(
-            "learndrop_stream_pending",
-            "Samples in the stream; NaN while Redis does not answer.",
-            registry=registry,
-        )
-        self.redis_memory = Gauge(
-            "learndrop_redis_memory_bytes",
-            "Memory that Redis uses; NaN while it does not answer.",
-            registry=registry,
-        )
-        self.redis_memory_limit = Gauge(
-            "learndrop_redis_memory_limit_bytes", "Its maxmemory; 0 is none.", registry=registry
-        )
-        self.labels = Counter(
+        self.labels = series.counter(
             "learndrop_labels",
             "Labels that came after the prediction, by outcome.",
-            ["outcome"],
-            registry=registry,
+            "outcome",
+            values=OUTCOMES,
         )
-        for outcome in OUTCOMES:
-            self.labels.labels(outcome)
-        self.label_accuracy = Gauge(
+        self.label_accuracy = series.gauge(
             "learndrop_labelled_accuracy_ratio",
             "Share of answers that later labels found right, of the newest versions with one.",
-            ["version"],
-            registry=registry,
+            "version",
         )
-        self.deletions = Counter(
-            "learndrop_deletions", "Samples deleted on request.", registry=registry
+        self.expired = series.counter(
+            "learndrop_expired",
+            "Taken away because of its age.",
+            "what",
+            values=("prediction", "dead_letter"),
         )
-        self.expired = Counter(
-            "learndrop_expired", "Taken away because of its age.", ["what"], registry=registry
-        )
-        for what in ("prediction", "dead_letter"):
-            self.expired.labels(what)
-        self.dead_letters = Gauge(
+
+    def _name_letters(self, series: Series) -> None:
+        self.dead_letters = series.gauge(
             "learndrop_dead_letters",
             "Buried entries that are kept, by reason; NaN while Redis does not answer.",
-            ["reason"],
-            registry=registry,
+            "reason",
+            values=get_args(Reason),
         )
-        for reason in get_args(Reason):
-            self.dead_letters.labels(reason)
-        self.letters_replayed = Counter(
-            "learndrop_dead_letters_replayed", "Put back on the stream.", registry=registry
+        self.letters_replayed = series.counter(
+            "learndrop_dead_letters_replayed", "Put back on the stream."
         )
-        self.letters_purged = Counter(
-            "learndrop_dead_letters_purged", "Thrown away on request.", registry=registry
+        self.letters_purged = series.counter(
+            "learndrop_dead_letters_purged", "Thrown away on request."
         )
-        Info("learndrop_build", "What is running.", registry=registry).info(
-            {"version": metadata.version("learndrop"), "process": "service"}
-        )
-        ProcessCollector(registry=registry)
-        GCCollector(registry=registry)
