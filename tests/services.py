@@ -19,6 +19,7 @@ from fastapi.testclient import TestClient
 from numpy.typing import NDArray
 from PIL import Image
 
+from deploy.children import Child, to_environment
 from learndrop.memory_stream import MemoryStream
 from learndrop.messages import Sample
 from learndrop.settings import Settings, load_settings
@@ -117,6 +118,22 @@ def listening_app(app: FastAPI, port: int = 0) -> Iterator[str]:
             server.should_exit = True
             thread.join(20)
             assert not thread.is_alive()
+
+
+@contextmanager
+def service_process(folder: Path, settings: Settings) -> Iterator[Child]:
+    """`python -m service`, healthy, its log in the folder; killed at the end."""
+    child = Child(
+        "service", settings.host, settings.port,
+        environment=to_environment(settings) | {"OMP_NUM_THREADS": "1"},
+        log=folder / "service.log",
+    )  # fmt: skip
+    child.start()
+    try:
+        child.wait_until_healthy(90)
+        yield child
+    finally:
+        child.kill()
 
 
 def memory_app(data_dir: Path, **overrides: Any) -> tuple[FastAPI, MemoryStream, Settings]:

@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deploy.children import Child, to_environment
+from deploy.children import Child
 from deploy.embedded import EmbeddedRedis, free_port
 from learndrop.keyring import create
 from learndrop.settings import load_settings
 from tests.servers import server, settings_on
+from tests.services import service_process
 
 __all__ = ["server"]
 
@@ -64,17 +65,8 @@ def locked(server: EmbeddedRedis, tmp_path: Path) -> Iterator[tuple[Child, str]]
     """A service that asks for keys and logs all it can; and a secret."""
     settings = settings_on(server, data_dir=tmp_path, port=free_port(), log_level="debug")
     secret = create(settings.keys_path, "camera", ["ingest"])
-    child = Child(
-        "service", settings.host, settings.port,
-        environment=to_environment(settings) | {"OMP_NUM_THREADS": "1"},
-        log=tmp_path / "service.log",
-    )  # fmt: skip
-    child.start()
-    try:
-        child.wait_until_healthy(90)
+    with service_process(tmp_path, settings) as child:
         yield child, secret
-    finally:
-        child.kill()
 
 
 def test_the_command_shows_its_key_and_no_log_has_it(locked: tuple[Child, str]) -> None:

@@ -12,13 +12,13 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from deploy.children import Child, to_environment
+from deploy.children import Child
 from deploy.embedded import EmbeddedRedis, free_port
 from learndrop.keys import Keys
 from learndrop.settings import Settings
 from tests.bombs import jpeg_claiming, npz_bomb, npz_that_lies, png_claiming
 from tests.servers import client_of, server, settings_on
-from tests.services import JSON, NPZ, as_files, coded, encoded, pixels
+from tests.services import JSON, NPZ, as_files, coded, encoded, pixels, service_process
 
 __all__ = ["server"]
 pytestmark = pytest.mark.skipif(
@@ -96,22 +96,13 @@ def running(server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory) -> 
         body_timeout_s=2.0,
         log_level="warning",
     )
-    child = Child(
-        "service", settings.host, settings.port,
-        environment=to_environment(settings) | {"OMP_NUM_THREADS": "1"},
-        log=folder / "service.log",
-    )  # fmt: skip
-    child.start()
-    try:
-        child.wait_until_healthy(90)
+    with service_process(folder, settings) as child:
         with httpx2.Client(base_url=child.url) as http:  # what is loaded once is loaded now
             for path in ("/readyz", "/v1/state", "/v1/models", "/metrics", "/openapi.json"):
                 http.get(path)
             http.post("/v1/samples", files=as_files([b"no"]), data={"labels": "a"})
         yield Running(settings, child)
         assert child.stop() == 0
-    finally:
-        child.kill()
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from deploy.children import Child, to_environment
+from deploy.children import Child
 from deploy.embedded import EmbeddedRedis, free_port
 from service import protocol
 from tests.processes import Processes, processes
 from tests.servers import server, settings_on
-from tests.services import NPZ, listening_app, memory_app, npz, pixels
+from tests.services import NPZ, listening_app, memory_app, npz, pixels, service_process
 
 __all__ = ["processes", "server"]
 
@@ -26,17 +26,8 @@ __all__ = ["processes", "server"]
 @pytest.fixture
 def child(server: EmbeddedRedis, tmp_path: Path) -> Iterator[Child]:
     settings = settings_on(server, data_dir=tmp_path, port=free_port())
-    child = Child(
-        "service", settings.host, settings.port,
-        environment=to_environment(settings) | {"OMP_NUM_THREADS": "1"},
-        log=tmp_path / "service.log",
-    )  # fmt: skip
-    child.start()
-    try:
-        child.wait_until_healthy(90)
+    with service_process(tmp_path, settings) as child:
         yield child
-    finally:
-        child.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

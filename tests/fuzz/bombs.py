@@ -21,14 +21,14 @@ from pathlib import Path
 import httpx2
 from PIL import Image
 
-from deploy.children import Child, to_environment
+from deploy.children import Child
 from deploy.embedded import EmbeddedRedis
 from deploy.ports import free_port
 from learndrop.settings import Settings, load_settings
 from tests.bombs import jpeg_claiming, npz_bomb, npz_that_lies, png_claiming
 from tests.fuzz.probes import asking, p99_s
 from tests.rows import Found, arguments, report
-from tests.services import JSON, NPZ, as_files, encoded, pixels
+from tests.services import JSON, NPZ, as_files, encoded, pixels, service_process
 
 MIB = 1024 * 1024
 BODY_LIMIT = 8 * MIB
@@ -127,17 +127,8 @@ def served(folder: Path) -> Iterator[tuple[Child, Settings]]:
             redis_url=server.url, data_dir=folder, port=free_port(), log_level="warning",
             max_body_bytes=BODY_LIMIT,
         )  # fmt: skip
-        child = Child(
-            "service", settings.host, settings.port,
-            environment=to_environment(settings) | {"OMP_NUM_THREADS": "1"},
-            log=folder / "service.log",
-        )  # fmt: skip
-        child.start()
-        try:
-            child.wait_until_healthy(90)
+        with service_process(folder, settings) as child:
             yield child, settings
-        finally:
-            child.kill()
 
 
 def memory_bytes(pid: int, name: str) -> int:
