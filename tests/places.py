@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Generic, Protocol, TypeVar
+
+import pytest
 
 from deploy.embedded import EmbeddedRedis
 from learndrop.settings import Settings
@@ -32,3 +34,15 @@ class Places(Generic[P]):
     async def close(self) -> None:
         for place in self._made:
             await place.close()
+
+
+def places_of(kind: Callable[[Settings, EmbeddedRedis], P]) -> Callable[..., Any]:
+    """A fixture `make`: places of this kind, closed after the test."""
+
+    @pytest.fixture(name="make")
+    async def made(server: EmbeddedRedis) -> AsyncIterator[Places[P]]:
+        places = Places(kind, server)
+        yield places
+        await places.close()
+
+    return made

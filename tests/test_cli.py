@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,19 +12,9 @@ import pytest
 
 from deploy.embedded import free_port
 from learndrop import cli, errors
+from tests.commands import learndrop
 
 HEAVY = ("torch", "numpy", "learndrop.settings", "learndrop.client", "sklearn", "PIL")
-
-
-def learndrop(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("LEARNDROP_")}
-    return subprocess.run(
-        [sys.executable, "-m", "learndrop.cli", *arguments],
-        capture_output=True,
-        text=True,
-        env={**clean, "COLUMNS": "100", **environment},
-        check=False,
-    )
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import subprocess
-import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import cast
 
@@ -25,7 +22,8 @@ from learndrop.messages import Sample
 from learndrop.settings import Settings, load_settings
 from learndrop.stream import Reason, RedisPublisher
 from service.app import create_app
-from tests.places import Places
+from tests.commands import learndrop
+from tests.places import Places, places_of
 from tests.servers import client_of, leading, server
 from tests.services import is_problem, listening_app
 
@@ -60,13 +58,7 @@ class Place:
 
 
 Many = Places[Place]
-
-
-@pytest.fixture
-async def make(server: EmbeddedRedis) -> AsyncIterator[Many]:
-    places = Places(Place, server)
-    yield places
-    await places.close()
+make = places_of(Place)
 
 
 @pytest.fixture
@@ -304,13 +296,7 @@ async def test_the_command_does_all_of_it(make: Many, tmp_path: Path) -> None:
     with listening_app(create_app(place.settings)) as url:
 
         def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-            return subprocess.run(
-                [sys.executable, "-m", "learndrop.cli", "dead-letters", *arguments, "--url", url],
-                capture_output=True,
-                text=True,
-                env={k: v for k, v in os.environ.items() if not k.startswith("LEARNDROP_")},
-                check=False,
-            )
+            return learndrop("dead-letters", *arguments, "--url", url)
 
         listed = command("list").stdout.splitlines()
         assert listed[0] == "2 unreadable, 1 wrong_size"

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from deploy.embedded import EmbeddedRedis
+from deploy.ports import free_port
 from learndrop import checkpoint
 from learndrop.account import Counts
 from learndrop.answers import Answers
@@ -23,11 +24,13 @@ from learndrop.errors import NotFound, ServerRefused, StreamAway
 from learndrop.keys import Keys
 from learndrop.late_labels import LateLabels
 from learndrop.messages import Sample
+from learndrop.receipts import Receipt
 from learndrop.settings import Settings, load_settings
 from learndrop.stream import RedisPublisher
 from service.app import create_app
+from tests.commands import learndrop
 from tests.learning import QUICK
-from tests.processes import Processes, processes, wait_until
+from tests.processes import Processes, processes
 from tests.servers import client_of, leading, server, settings_on
 from tests.services import listening_app, pixels
 
@@ -235,30 +238,49 @@ def settled(settings: Settings, id_: str) -> bool:
     return bool(held) and not any(held)
 
 
+class Taught:
+    """A real worker that has learned 64 samples, and everything that asks about them."""
+
+    def __init__(self, place: Place, worker: subprocess.Popen[bytes], ids: list[str]) -> None:
+        self.place, self.worker, self.ids = place, worker, ids
+
+    @classmethod
+    async def by(cls, processes: Processes, settings: Settings, server: EmbeddedRedis) -> Taught:
+        place = Place(settings, server)
+        worker = processes.start("worker", settings)
+        taught = cls(place, worker, await place.publish(64))
+        await processes.works_until(worker, lambda: taught.learned(64))
+        return taught
+
+    async def learned(self, number: int) -> bool:
+        return (await self.place.publisher.counts()).learned >= number
+
+    async def receipt(self) -> Receipt:
+        return (await self.place.deleting.receipt(self.ids[5]))[0]
+
+    async def forgotten(self) -> bool:
+        return (await self.receipt()).forgotten_s is not None
+
+    async def done(self) -> bool:
+        return (await self.receipt()).done
+
+
+def with_a_worker(server: EmbeddedRedis, folder: Path, **own: Any) -> Settings:
+    quick: dict[str, Any] = {**QUICK, "window": 8, "checkpoint_s": 1.0, "batch_wait_s": 0.05}
+    return settings_on(server, data_dir=folder, metrics_port=free_port(), **quick, **own)
+
+
 async def test_a_real_worker_forgets_and_no_checkpoint_keeps_it(
     server: EmbeddedRedis, tmp_path: Path, processes: Processes
 ) -> None:
-    settings = settings_on(
-        server, data_dir=tmp_path, metrics_port=18_443, checkpoint_s=1.0, batch_wait_s=0.05,
-        erase_within_s=10.0, **{**QUICK, "window": 8},
-    )  # fmt: skip
-    place = Place(settings, server)
-    worker = processes.start("worker", settings)
-    ids = await place.publish(64)
-
-    async def learned() -> bool:
-        return (await place.publisher.counts()).learned == 64
-
-    await processes.works_until(worker, learned)
+    settings = with_a_worker(server, tmp_path, erase_within_s=10.0)
+    taught = await Taught.by(processes, settings, server)
+    ids, place = taught.ids, taught.place
     assert not settled(settings, ids[5])
     receipt = await place.deleting.delete(ids[5])
     assert (receipt.stream, receipt.learned) == ("gone", "yes")
-
-    async def done() -> bool:
-        return (await place.deleting.receipt(ids[5]))[0].done
-
     # Nothing more arrives: the checkpoint that frees the older ones is made for it.
-    await processes.works_until(worker, done)
+    await processes.works_until(taught.worker, taught.done)
     told, first = await place.deleting.receipt(ids[5])
     assert told.replayed is True
     assert first is not None
@@ -271,42 +293,21 @@ async def test_a_real_worker_forgets_and_no_checkpoint_keeps_it(
 async def test_a_worker_that_was_killed_forgets_again_what_its_checkpoint_has(
     server: EmbeddedRedis, tmp_path: Path, processes: Processes
 ) -> None:
-    settings = settings_on(
-        server, data_dir=tmp_path, metrics_port=18_444, checkpoint_s=1.0, batch_wait_s=0.05,
-        erase_within_s=600.0, **{**QUICK, "window": 8},
-    )  # fmt: skip
-    place = Place(settings, server)
-    worker = processes.start("worker", settings)
-    ids = await place.publish(64)
-
-    async def learned() -> bool:
-        return (await place.publisher.counts()).learned == 64
-
-    async def forgotten() -> bool:
-        return (await place.deleting.receipt(ids[5]))[0].forgotten_s is not None
-
-    await processes.works_until(worker, learned)
+    settings = with_a_worker(server, tmp_path, erase_within_s=600.0)
+    taught = await Taught.by(processes, settings, server)
+    ids, place = taught.ids, taught.place
     await place.deleting.delete(ids[5])
-    await processes.works_until(worker, forgotten)
-    worker.kill()
-    worker.wait()
+    await processes.works_until(taught.worker, taught.forgotten)
+    taught.worker.kill()
+    taught.worker.wait()
     assert not settled(settings, ids[5])  # killed before a newer checkpoint
     again = processes.start("worker", settings)
-    for _ in range(3):  # enough to learn for two new checkpoints
-        before = (await place.publisher.counts()).learned
+    for number in (128, 192, 256):  # enough to learn for two new checkpoints
         await place.publish(64)
-        await wait_until(lambda n=before: _learned(place, n + 64))  # type: ignore[misc]
-
-    async def done() -> bool:
-        return (await place.deleting.receipt(ids[5]))[0].done
-
-    await processes.works_until(again, done)
+        await processes.works_until(again, partial(taught.learned, number))
+    await processes.works_until(again, taught.done)
     assert settled(settings, ids[5])
     await place.close()
-
-
-async def _learned(place: Place, number: int) -> bool:
-    return (await place.publisher.counts()).learned >= number
 
 
 # -- over HTTP and from the shell ------------------------------------------------------------
@@ -330,13 +331,7 @@ async def test_the_client_and_the_command_delete_and_show_the_receipt(place: Pla
         assert client.sample(ids[0])["status"] == "deleted"
 
         def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-            return subprocess.run(
-                [sys.executable, "-m", "learndrop.cli", "delete", *arguments, "--url", url],
-                capture_output=True,
-                text=True,
-                env={k: v for k, v in os.environ.items() if not k.startswith("LEARNDROP_")},
-                check=False,
-            )
+            return learndrop("delete", *arguments, "--url", url)
 
         said = command(ids[2]).stdout
         assert said.startswith("taken off the stream before it was learned\n")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,21 +15,11 @@ from deploy.children import Child
 from deploy.embedded import EmbeddedRedis, free_port
 from learndrop.keyring import create
 from learndrop.settings import load_settings
+from tests.commands import learndrop
 from tests.servers import server, settings_on
 from tests.services import service_process
 
 __all__ = ["server"]
-
-
-def learndrop(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("LEARNDROP_")}
-    return subprocess.run(
-        [sys.executable, "-m", "learndrop.cli", *arguments],
-        capture_output=True,
-        text=True,
-        env={**clean, "COLUMNS": "100", **environment},
-        check=False,
-    )
 
 
 def test_keys_are_made_listed_changed_and_taken_away(tmp_path: Path) -> None:

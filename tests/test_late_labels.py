@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import numpy as np
 import pytest
 
@@ -16,7 +14,7 @@ from learndrop.late_labels import VERSIONS_SCORED, LateLabels, Score
 from learndrop.messages import Sample
 from learndrop.settings import Settings, load_settings
 from learndrop.stream import RedisPublisher
-from tests.places import Places
+from tests.places import Places, places_of
 from tests.servers import client_of, leading, server
 from tests.services import pixels
 
@@ -61,13 +59,7 @@ class Place:
 
 
 Many = Places[Place]
-
-
-@pytest.fixture
-async def make(server: EmbeddedRedis) -> AsyncIterator[Many]:
-    places = Places(Place, server)
-    yield places
-    await places.close()
+make = places_of(Place)
 
 
 @pytest.fixture

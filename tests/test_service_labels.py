@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from learndrop.client import AsyncClient, Client
 from learndrop.errors import ServerRefused
 from learndrop.messages import Sample
 from service.app import create_app
+from tests.commands import learndrop
 from tests.published import CLASSES, publish
 from tests.servers import leading, server, settings_on
 from tests.services import NPZ, ingress, is_problem, listening_app, npz, pixels
@@ -249,13 +248,7 @@ async def test_the_client_and_the_command_give_labels(
             assert len(await same.label_requests()) == 2
 
         def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-            return subprocess.run(
-                [sys.executable, "-m", "learndrop.cli", "labels", *arguments, "--url", url],
-                capture_output=True,
-                text=True,
-                env={k: v for k, v in os.environ.items() if not k.startswith("LEARNDROP_")},
-                check=False,
-            )
+            return learndrop("labels", *arguments, "--url", url)
 
         listed = command("wished", "--pictures", str(tmp_path / "wished")).stdout.splitlines()
         assert {line.split("\t")[0] for line in listed[1:]} == {ids[3], ids[4]}

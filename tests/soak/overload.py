@@ -20,6 +20,7 @@ from learndrop.client import Client
 from tests.rows import Found, arguments, report
 from tests.services import npz, pixels
 from tests.soak.paced import Answers, p99_ms, paced
+from tests.soak.stack import small_stack
 from tests.soak.watching import MIB, Memory
 
 BATCH = 64
@@ -70,12 +71,8 @@ def find(options: argparse.Namespace) -> dict[int, Found]:
     samples = bodies(32)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        stack = LocalStack.on_free_ports(
-            folder / "data",
-            logs=folder / "logs",
-            network="small-resnet18",
-            classes=tuple("abcd"),
-            max_pending=5000,
+        stack = small_stack(
+            folder,
             # What is meant to fill up over time is small enough to be full before the clock runs.
             replay_samples=1024,
             feature_bytes=8 * MIB,

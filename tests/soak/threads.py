@@ -21,10 +21,10 @@ import httpx2
 import numpy as np
 
 from deploy.children import Child, cores
-from deploy.local import LocalStack
 from deploy.ports import free_port
 from tests.rows import Found, arguments, report
 from tests.services import npz, pixels
+from tests.soak.stack import small_stack
 
 SIDE = 32
 BUSY = 0.1
@@ -83,14 +83,7 @@ def measured(seconds: float, worker_threads: int | None, serve_threads: int | No
     given = {name: value for name, value in own.items() if value is not None}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        stack = LocalStack.on_free_ports(
-            folder / "data",
-            logs=folder / "logs",
-            network="small-resnet18",
-            classes=tuple("abcd"),
-            max_pending=5000,
-            **given,
-        )
+        stack = small_stack(folder, **given)
         with stack:
             port = free_port()
             environment = stack.service.environment | {"LEARNDROP_PORT": str(port)}
