@@ -2,56 +2,31 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
-import hashlib
-import random
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-import orjson
 import pytest
 
-from learndrop import files
-from learndrop.errors import DamagedFile, NoModel, NotFound, NotLeading, UnknownFileFormat
+from learndrop.errors import DamagedFile, NoModel, NotFound, NotLeading
 from learndrop.registry import Registry
-from tests.crashes import Crash, CrashAt, Story, raise_crash
+from tests.crashes import Story
+from tests.registries import (
+    ABOUT,
+    PARTS,
+    REPOSITORY,
+    blob_of,
+    blobs,
+    flip,
+    manifest,
+    parts,
+    registry,
+)
 
-PARTS = {"stem": b"stem" * 50, "layer1.0": b"one" * 70, "head": b"head" * 20}
-REPOSITORY = Path(__file__).parents[1]
-ABOUT = {"network": {"name": "small-resnet10"}, "classes": ["a", "b"], "accuracy": 0.5}
-
-
-def parts(n: int) -> dict[str, bytes]:
-    """Version n: its head is new, the rest is shared."""
-    return PARTS | {"head": b"head of %d" % n}
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Registry:
-    return Registry(tmp_path / "models", keep=3)
-
-
-def blobs(registry: Registry) -> set[str]:
-    return {p.name for p in (registry.root / "blobs").iterdir()}
-
-
-def manifest(registry: Registry, number: int) -> Path:
-    return registry.root / "versions" / f"{number:06d}.json"
-
-
-def blob_of(registry: Registry, data: bytes) -> Path:
-    return registry.root / "blobs" / f"{hashlib.sha256(data).hexdigest()}.safetensors"
-
-
-def flip(path: Path, at: int = -20) -> None:
-    data = bytearray(path.read_bytes())
-    data[at] ^= 0x10
-    path.write_bytes(data)
+__all__ = ["registry"]
 
 
 # -- publish and load -----------------------------------------------------------------------------
@@ -184,270 +159,6 @@ def test_readers_are_not_rolled_back_to_what_cannot_be_used(registry: Registry) 
     with pytest.raises(NotFound):
         registry.roll_back(7)
     assert registry.current() == 2
-
-
-# -- crashes --------------------------------------------------------------------------------------
-
-
-def check_before_or_after(root: Path, before: int, after: dict[str, bytes]) -> bool:
-    """Whether the new version is out; anything between old and new fails."""
-    version = Registry(root, keep=3).load()
-    assert version.instead_of is None
-    if version.number == before:
-        assert version.parts == parts(before)
-        return False
-    assert (version.number, version.parts) == (before + 1, after)
-    return True
-
-
-@pytest.mark.parametrize("before", [1, 4])
-def test_a_crash_at_any_step_leaves_the_old_version_or_the_new(tmp_path: Path, before: int) -> None:
-    after = {name: b"new " + data for name, data in PARTS.items()}
-    out: list[bool] = []
-    for step in range(1, 1000):
-        root = tmp_path / str(step)
-        registry = Registry(root, keep=3)
-        for n in range(1, before + 1):
-            registry.publish(parts(n), ABOUT)
-        with pytest.MonkeyPatch.context() as patch:
-            crash = CrashAt(patch, step, raise_crash)
-            try:
-                registry.publish(after, ABOUT)
-            except Crash:
-                pass
-        out.append(check_before_or_after(root, before, after))
-        again = Registry(root, keep=3)
-        number = again.publish({"x": b"next"}, ABOUT)
-        assert again.load().number == number > before
-        assert not list(root.rglob(".*.part")), "what the crash left half written is gone"
-        kept = {
-            b for n in [v["number"] for v in again.list()] for b in again.load(n).parts.values()
-        }
-        assert blobs(again) == {blob_of(again, data).name for data in kept}
-        if crash.left > 0:
-            break
-    assert step > 15 and out == sorted(out) and not out[0] and out[-1]
-
-
-def test_a_process_that_dies_at_any_step_leaves_the_old_version_or_the_new(
-    tmp_path: Path,
-) -> None:
-    """The same with a real death, at every third step."""
-    program = """
-import os, sys
-import pytest
-from learndrop.registry import Registry
-from pathlib import Path
-from tests.crashes import CrashAt
-CrashAt(pytest.MonkeyPatch(), int(sys.argv[2]), lambda: os._exit(9))
-Registry(Path(sys.argv[1]), keep=3).publish({"stem": b"new stem", "head": b"new head"}, {})
-"""
-    after = {"stem": b"new stem", "head": b"new head"}
-    results = []
-    for step in range(1, 100, 3):
-        root = tmp_path / str(step)
-        Registry(root, keep=3).publish(parts(1), ABOUT)
-        done = subprocess.run(
-            [sys.executable, "-c", program, str(root), str(step)], cwd=REPOSITORY, check=False
-        )
-        results.append((done.returncode, check_before_or_after(root, 1, after)))
-        Registry(root, keep=3).publish(parts(2), ABOUT)  # the dead one's lock is free
-        if done.returncode == 0:
-            break
-    assert results[0] == (9, False) and results[-1] == (0, True) and len(results) > 4
-
-
-def test_the_first_version_too_is_there_or_not(tmp_path: Path) -> None:
-    for step in range(1, 100):
-        root = tmp_path / str(step)
-        with pytest.MonkeyPatch.context() as patch:
-            crash = CrashAt(patch, step, raise_crash)
-            try:
-                Registry(root).publish(PARTS, ABOUT)
-            except Crash:
-                pass
-        if Registry(root).current() is not None:
-            assert Registry(root).load().parts == PARTS
-        if crash.left > 0:
-            break
-    assert step > 10 and Registry(root).current() == 1
-
-
-def test_bytes_are_down_before_the_manifest_and_that_before_the_pointer(
-    registry: Registry, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    story = Story(monkeypatch)
-    registry.publish(PARTS, ABOUT)
-    renames = story.renames()
-    for place, old, _ in renames:
-        assert story.last("write", old, place) < story.last("fsync", old, place)
-    order = [Path(new).parent.name for _, _, new in renames]
-    assert order == ["blobs", "blobs", "blobs", "versions", "models"]
-    (last_blob, *_), (at_manifest, *_), (at_pointer, *_) = renames[2:]
-    root = registry.root
-    assert last_blob < story.last("fsync", root / "blobs", at_manifest)
-    assert at_manifest < story.last("fsync", root / "versions", at_pointer)
-    assert at_pointer < story.last("fsync", root, len(story.told))
-    assert story.last("fsync", root.parent, at_manifest) >= 0  # the folder's own name
-
-
-@pytest.mark.parametrize("step", ["_write", "_fsync", "_rename"])
-def test_a_disk_that_refuses_stops_nothing(
-    registry: Registry, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    registry.publish(parts(1), ABOUT)
-    whole = blobs(registry)
-    with monkeypatch.context() as patch:
-
-        def full(*_: object) -> int:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-        patch.setattr(files, step, full)
-        with pytest.raises(OSError, match="No space left"):
-            registry.publish(parts(2), ABOUT)
-    assert registry.load().parts == parts(1)
-    assert blobs(registry) == whole
-    assert registry.publish(parts(2), ABOUT) == 2
-
-
-def test_a_version_is_out_though_the_old_ones_cannot_be_removed(
-    registry: Registry, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for n in range(1, 4):
-        registry.publish(parts(n), ABOUT)
-    with monkeypatch.context() as patch:
-
-        def refuse(path: Path) -> None:
-            raise PermissionError(errno.EACCES, "Permission denied", str(path))
-
-        patch.setattr(files, "_unlink", refuse)
-        assert registry.publish(parts(4), ABOUT) == 4
-    assert registry.current() == 4 and len(registry.list()) == 4
-    registry.publish(parts(5), ABOUT)
-    assert len(registry.list()) == 3
-
-
-# -- damage ----------------------------------------------------------------------------------------
-
-
-def damages(registry: Registry) -> Iterator[tuple[Path, bytes]]:
-    """Every file of version 2 alone, cut at many places, with single bits flipped, and gone."""
-    at = random.Random(0)
-    for path in (manifest(registry, 2), blob_of(registry, parts(2)["head"])):
-        whole = path.read_bytes()
-        for size in {0, 1, len(whole) // 2, len(whole) - 1}:
-            yield path, whole[:size]
-        yield path, whole + b"\0"
-        for _ in range(150):
-            data = bytearray(whole)
-            data[at.randrange(len(whole))] ^= 1 << at.randrange(8)
-            yield path, bytes(data)
-
-
-def test_a_damaged_version_is_refused_by_name_and_the_last_good_one_taken(
-    registry: Registry, caplog: pytest.LogCaptureFixture
-) -> None:
-    registry.publish(parts(1), ABOUT)
-    registry.publish(parts(2), ABOUT)
-    count = 0
-    for path, data in damages(registry):
-        whole = path.read_bytes()
-        path.write_bytes(data)
-        with pytest.raises(DamagedFile) as caught:
-            registry.load(2)
-        assert not isinstance(caught.value, UnknownFileFormat), data
-        assert path.name in str(caught.value)
-        version = registry.load()
-        assert (version.number, version.parts, version.instead_of) == (1, parts(1), 2)
-        assert version.trouble == str(caught.value)
-        path.write_bytes(whole)
-        count += 1
-    assert count > 300 and registry.load().number == 2
-    assert "version 1 is taken instead of 2" in caplog.text
-
-
-def test_bytes_that_changed_places_are_refused(registry: Registry) -> None:
-    registry.publish({"a": b"first", "b": b"other"}, ABOUT)
-    registry.publish({"a": b"newer"}, ABOUT)
-    a, b = blob_of(registry, b"first"), blob_of(registry, b"other")
-    a.write_bytes(b"other")
-    b.write_bytes(b"first")
-    with pytest.raises(DamagedFile, match=r"part 'a' of version 1 .* does not match its checksum"):
-        registry.load(1)
-    manifest(registry, 2).write_bytes(manifest(registry, 1).read_bytes())
-    with pytest.raises(DamagedFile, match="is the manifest of version 1"):
-        registry.load(2)
-    with pytest.raises(DamagedFile, match="no version up to 2 is whole"):
-        registry.load()
-
-
-def test_bytes_that_are_gone_are_damage(registry: Registry) -> None:
-    registry.publish(parts(1), ABOUT)
-    registry.publish(parts(2), ABOUT)
-    blob_of(registry, parts(2)["head"]).unlink()
-    with pytest.raises(DamagedFile, match="part 'head' of version 2 .* cannot be read"):
-        registry.load(2)
-    assert registry.load().number == 1
-    manifest(registry, 2).unlink()
-    assert registry.load().instead_of == 2
-
-
-def test_rotten_bytes_do_not_get_into_a_new_version(registry: Registry) -> None:
-    registry.publish(parts(1), ABOUT)
-    flip(blob_of(registry, PARTS["stem"]), 5)
-    assert registry.publish(parts(2), ABOUT) == 2
-    assert registry.load().parts == parts(2)
-    assert registry.load(1).parts == parts(1)  # and the old version is well again
-
-
-@pytest.mark.parametrize("content", [b"", b"7", b"1\n00000000\n", b"\xff" * 30, None])
-def test_a_pointer_that_is_lost_or_damaged_means_the_newest(
-    registry: Registry, content: bytes | None
-) -> None:
-    for n in (1, 2):
-        registry.publish(parts(n), ABOUT)
-    pointer = registry.root / "CURRENT"
-    pointer.unlink() if content is None else pointer.write_bytes(content)
-    assert registry.current() == 2 and registry.load().parts == parts(2)
-    assert registry.publish(parts(3), ABOUT) == 3
-    assert registry.current() == 3
-
-
-def test_damaged_pins_let_nothing_be_removed(
-    registry: Registry, caplog: pytest.LogCaptureFixture
-) -> None:
-    registry.publish(parts(1), ABOUT)
-    registry.pin(1)
-    (registry.root / "PINS").write_bytes(b"\n")
-    for n in range(2, 7):
-        registry.publish(parts(n), ABOUT)
-    assert registry.load(1).parts == parts(1) and registry.current() == 6
-    assert "nothing is removed" in caplog.text
-    with pytest.raises(DamagedFile, match="PINS"):
-        registry.list()
-
-
-def newer(registry: Registry, number: int) -> None:
-    """Rewrite a manifest as a later learndrop would."""
-    path = manifest(registry, number)
-    body = orjson.loads(path.read_bytes())["version"] | {"parts": "elsewhere"}
-    packed = orjson.dumps(body)
-    told = hashlib.sha256(b"2\n" + packed).hexdigest().encode()
-    path.write_bytes(b'{"format":2,"sha256":"%s","version":%s}\n' % (told, packed))
-
-
-def test_a_newer_format_is_refused_by_name_and_its_bytes_are_kept(registry: Registry) -> None:
-    registry.publish(parts(1), ABOUT)
-    registry.publish(parts(2), ABOUT)
-    newer(registry, 2)
-    for number in (None, 2):
-        with pytest.raises(UnknownFileFormat, match="000002.json has format 2.* up to 1"):
-            registry.load(number)
-    assert "format 2" in registry.list()[0]["problem"]
-    assert registry.load(1).parts == parts(1)
-    registry.publish(parts(3), ABOUT)
-    registry.publish({"x": b"y"}, ABOUT)
-    assert blob_of(registry, parts(2)["head"]).is_file()
 
 
 # -- together --------------------------------------------------------------------------------------

@@ -175,7 +175,7 @@ def test_buried_entries_are_counted_once_by_reason(metrics: WorkerMetrics) -> No
 def test_the_speed_falls_to_nothing_when_nothing_is_learned(
     metrics: WorkerMetrics, clock: Clock
 ) -> None:
-    from tests.test_loop import Told
+    from tests.loops import Told
 
     for _ in range(5):
         clock.now += 1

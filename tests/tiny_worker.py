@@ -24,7 +24,7 @@ from learndrop.events import Event
 from learndrop.ids import START
 from learndrop.messages import Sample
 from learndrop.settings import load_settings
-from tests.test_loop import Told
+from tests.loops import Told
 from worker.leading import Reign, Sealing, lead
 from worker.loop import run
 from worker.metrics import WorkerMetrics
