@@ -187,6 +187,7 @@ class Signals:
 def run(stack: LocalStack) -> int:
     """Run until a signal or the death of a child; returns the exit status."""
     signals = Signals(stack)
+    print("starting redis, worker and service ...", flush=True)
     stack.start()
     signals.started = True
     print(

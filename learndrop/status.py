@@ -86,10 +86,22 @@ def summary(state: Mapping[str, Any]) -> list[str]:
         )
         + f", {counts.get('pending', 0):,} pending",
         f"dropped   {drop.get('depth', 0)} of {drop.get('total', 0)} units"
-        + (f", {100 * (1 - done / full):.0f} % of training FLOPs saved" if full else ""),
+        + (f", {told_saving(done, full)}" if full else ""),
         *([f"gap       {gap['why']}"] if gap else []),
         "model     " + ("none yet" if version is None else f"version {version}"),
     ]
+
+
+def told_saving(done: float, full: float) -> str:
+    """What dropping saved of the FLOPs of full training, or cost beyond them.
+
+    >>> told_saving(40.0, 100.0), told_saving(175.0, 100.0)
+    ('60 % of training FLOPs saved', '75 % more training FLOPs than full training so far')
+    """
+    share = round(100 * (1 - done / full))
+    if share < 0:  # young: replays and probes come first, drops later
+        return f"{-share} % more training FLOPs than full training so far"
+    return f"{share} % of training FLOPs saved"
 
 
 def told_fate(fate: Mapping[str, Any]) -> str:

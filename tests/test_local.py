@@ -219,7 +219,7 @@ class Command:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self.said = [self._line() for _ in range(5)]
+        self.said = [self._line() for _ in range(6)]
         self.children = psutil.Process(self.process.pid).children(recursive=True)
 
     def _line(self) -> str:
@@ -253,8 +253,8 @@ def command(tmp_path: Path) -> Iterator[Command]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
 def test_a_signal_stops_everything_cleanly(command: Command, number: signal.Signals) -> None:
-    assert command.said[0].startswith("learndrop is up")
-    assert "http://127.0.0.1:" in command.said[1] + command.said[2]
+    assert command.said[0].startswith("starting ") and command.said[1].startswith("learndrop is up")
+    assert "http://127.0.0.1:" in command.said[2] + command.said[3]
     assert len(command.children) == 4  # redis, worker, service, guard
     command.process.send_signal(number)
     assert command.ended() == (0, "")
