@@ -12,15 +12,7 @@ import pytest
 from learndrop import files
 from learndrop.registry import Registry
 from tests.crashes import Crash, CrashAt, Story, raise_crash
-from tests.registries import (
-    ABOUT,
-    PARTS,
-    REPOSITORY,
-    blob_of,
-    blobs,
-    parts,
-    registry,
-)
+from tests.registries import ABOUT, PARTS, REPOSITORY, blob_of, blobs, parts, registry
 
 __all__ = ["registry"]
 

@@ -12,15 +12,7 @@ import pytest
 
 from learndrop.errors import DamagedFile, UnknownFileFormat
 from learndrop.registry import Registry
-from tests.registries import (
-    ABOUT,
-    PARTS,
-    blob_of,
-    flip,
-    manifest,
-    parts,
-    registry,
-)
+from tests.registries import ABOUT, PARTS, blob_of, flip, manifest, parts, registry
 
 __all__ = ["registry"]
 
