@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import signal
 import socket
@@ -99,4 +100,9 @@ def listening(host: str, port: int) -> socket.socket:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(
+        prog="python -m service",
+        description="Answers over HTTP: takes samples in, predicts, tells the state.",
+        epilog="Settings: LEARNDROP_* in the environment; `learndrop settings` lists them.",
+    ).parse_args()
     sys.exit(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from importlib.metadata import version
@@ -111,4 +112,9 @@ def work(settings: Settings, stop: Stop) -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(
+        prog="python -m worker",
+        description="Learns what is on the stream; publishes versions and checkpoints.",
+        epilog="Settings: LEARNDROP_* in the environment; `learndrop settings` lists them.",
+    ).parse_args()
     sys.exit(main())
