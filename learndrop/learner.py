@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from learndrop import networks
+from learndrop import drifts, networks
 from learndrop.belief import Belief
 from learndrop.chain import Chain
 from learndrop.errors import NotLearnedYet
@@ -39,7 +39,7 @@ from learndrop.spec import NetworkSpec
 from learndrop.stream_names import as_rows
 from learndrop.trainer import Trainer
 from learndrop.versions import pack
-from learndrop.watch import Alarm, Verdict, Watch
+from learndrop.watch import Watch
 
 LEAST_KNOWN = 32  # samples of a label before wrong answers to it say something of its sender
 
@@ -127,13 +127,13 @@ class Learner:
         self.ledger.test(len(samples))
         self.progress.add(right.tolist(), believed.tolist())
         for ruling in rulings:
-            self._rule(ruling)
+            self.rule(ruling)
         if believed.any():
             rows = slice(None) if believed.all() else torch.from_numpy(believed)
             with self.life.timed("test", self._clock):  # the logits grow with the labels
                 self.watch.look([t[rows] for t in (x, *outputs[:-1])])
             told = right[believed].tolist(), answers[believed], targets[believed]
-            self._answer(self.watch.update(*told))
+            drifts.answer(self, self.watch.update(*told))
 
         maps = self._entering(x, outputs)
         self.features.put(ids, maps)
@@ -205,7 +205,7 @@ class Learner:
             self.rehearsal.open_store()
             self.settling.scorer.start(self.trainer.trained)
             self._publish = True
-        self._tell("skip" if judged == "skip" else "rollback", self.guard.why)
+        self.tell("skip" if judged == "skip" else "rollback", self.guard.why)
 
     @property
     def rate(self) -> float:
@@ -230,8 +230,8 @@ class Learner:
             self.drop_to(move.cut, move.cause)
         elif move is not None:
             self._move_cut(move.cut)
-            self._tell(move.type, move.cause)
-        self._check_recovery()
+            self.tell(move.type, move.cause)
+        drifts.check_recovery(self)
         self.guard.end_window()
         self.settling.scorer.start(self.trainer.trained)
 
@@ -241,7 +241,7 @@ class Learner:
         self.returned -= set(range(cut))
         self.life.drops += 1
         self._publish = True
-        self._tell("drop", cause)
+        self.tell("drop", cause)
 
     def _move_cut(self, cut: int) -> None:
         if cut > self.trainer.cut:
@@ -252,38 +252,6 @@ class Learner:
         self.rehearsal.open_store()
 
     # -- drift ------------------------------------------------------------------------------
-
-    def _answer(self, noticed: Alarm | Verdict | None) -> None:
-        if isinstance(noticed, Alarm) and (lone := self.belief.trust.alone_in_alarm()):
-            self.watch.withdraw()
-            for ruling in self.belief.heed([lone]):
-                self._rule(ruling)
-        elif isinstance(noticed, Alarm):
-            self.life.drifts += 1
-            self.replay.new_world(since=self.progress.samples - noticed.samples)
-            before, after = noticed.before, noticed.after
-            self._tell("drift", noticed.cause, error_before=before, error_after=after)
-        elif isinstance(noticed, Verdict):
-            self._take_in_drift(noticed)
-
-    def _take_in_drift(self, verdict: Verdict) -> None:
-        """Some batches after the alarm: bring back what the change touches."""
-        self.trainer.rename(verdict.renames)
-        depth, onset = self.trainer.cut, verdict.onset
-        touched = onset is not None and self.settings.drop
-        back_to = min(depth, max(0, (onset or 0) - 1)) if touched else depth
-        due = self.progress.samples + self.settings.recovery_samples
-        self.recovery = Recovery(verdict.accuracy_before, due, back_to)
-        names = self.classes
-        self.bring_back(
-            back_to,
-            verdict.cause([u.name for u in self.chain.units]),
-            statistics=onset is not None,
-            onset=onset,
-            strengths=[round(s, 2) for s in verdict.strengths],
-            renamed_share=verdict.renamed_share,
-            renamed={names[new]: names[old] for new, old in verdict.renames.items()},
-        )
 
     def bring_back(self, back_to: int, cause: str, *, statistics: bool, **detail: Any) -> None:
         """Return the units from `back_to` on to training, with a fresh optimizer and rate.
@@ -302,23 +270,13 @@ class Learner:
         self.rehearsal.open_store()
         self.settling.scorer.start(self.trainer.trained)
         self._publish = True
-        self._tell("reset", cause, returned=depth - back_to, statistics=statistics, **detail)
-
-    def _check_recovery(self) -> None:
-        trial = self.recovery
-        if trial is None or self.progress.samples < trial.due_samples:
-            return
-        self.recovery = None
-        now = self.progress.newest_accuracy(self.settings.window * self.settings.batch)
-        more_to_return = self.settings.drop and trial.kept > 0 and self.trainer.cut > 0
-        if more_to_return and not trial.helped(now):
-            self.bring_back(0, trial.failed(now), statistics=True)
+        self.tell("reset", cause, returned=depth - back_to, statistics=statistics, **detail)
 
     # -- whom and what to believe -----------------------------------------------------------
 
-    def _rule(self, ruling: Ruling) -> None:
+    def rule(self, ruling: Ruling) -> None:
         """A key is no longer believed, or is again."""
-        self._tell("release" if ruling.believed else "quarantine", ruling.cause, key=ruling.key)
+        self.tell("release" if ruling.believed else "quarantine", ruling.cause, key=ruling.key)
 
     def take_back(self, parts: Mapping[str, bytes] | None, cause: str, **detail: Any) -> Event:
         """Go on from the weights of an earlier version, or from fresh ones.
@@ -328,7 +286,7 @@ class Learner:
         """
         put_back(self, parts)
         self._new_events = []
-        self._tell("rollback", cause, **detail)
+        self.tell("rollback", cause, **detail)
         return self._new_events[0]
 
     # -- labels, tensors, events ------------------------------------------------------------
@@ -351,10 +309,10 @@ class Learner:
                 self.ledger.rebind(self.chain)
                 self.settling.scorer.start(self.trainer.trained)
             self._publish = True
-            self._tell("grow", f"new labels: {', '.join(new[:5])}", classes=len(self.classes))
+            self.tell("grow", f"new labels: {', '.join(new[:5])}", classes=len(self.classes))
         return self.labels.take(labels)
 
-    def _tell(self, type_: EventType, cause: str, **detail: Any) -> None:
+    def tell(self, type_: EventType, cause: str, **detail: Any) -> None:
         event = Event(type_, time.time(), self.progress.samples, cause, self.trainer.cut, detail)
         self.recent_events.append(event)
         self._new_events.append(event)
@@ -384,7 +342,7 @@ class Learner:
         """Told by the worker when a version is out."""
         self._new_events = []
         self.life.version, self.life.published_s = version, time.time()
-        self._tell("publish", f"version {version}", version=version)
+        self.tell("publish", f"version {version}", version=version)
         return self._new_events[0]
 
     def state(self) -> dict[str, Any]:
