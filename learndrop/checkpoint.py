@@ -25,6 +25,7 @@ from safetensors.torch import load
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from learndrop.candidate import Candidate
 from learndrop.chain import Chain
 from learndrop.errors import BadSettings, DamagedFile, NotLeading, UnknownFileFormat
 from learndrop.events import Event
@@ -205,6 +206,8 @@ def _tensors(learner: Learner) -> dict[str, Tensor]:
         "guard": learner.guard.tensors(),
         "rehearsal": learner.rehearsal.tensors(),
         "belief": learner.belief.tensors(),
+        "earlier": learner.earlier.tensors(),
+        "candidate": learner.candidate.tensors() if learner.candidate else {},
         "other": {
             "long_run": torch.from_numpy(learner.labels.long_run),
             "torch_rng": torch.get_rng_state(),
@@ -235,6 +238,8 @@ def _values(learner: Learner) -> dict[str, Any]:
         "ledger": learner.ledger.to_json(),
         "precision": learner.precision.to_json(),
         "belief": learner.belief.to_json(),
+        "earlier": learner.earlier.to_json(),
+        "candidate": learner.candidate.to_json() if learner.candidate else None,
     }
 
 
@@ -273,6 +278,11 @@ def _restore(
         learner.belief.load(parts["belief"], values["belief"])
     if "guard" in values:  # not in checkpoints of 0.1.0's first days
         learner.guard.load(parts["guard"], values["guard"])
+    learner.earlier.load(parts.get("earlier", {}), values.get("earlier", []))
+    if values.get("candidate"):
+        learner.candidate = Candidate.from_state(
+            learner.trainer, parts["candidate"], values["candidate"]
+        )
     torch.set_rng_state(parts["other"]["torch_rng"])
     return learner
 

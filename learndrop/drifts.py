@@ -1,14 +1,33 @@
-"""What the learner does about a drift: at the alarm, at the verdict, and when a reset fell short."""
+"""What the learner does about a drift: at the warning, at the alarm, at the verdict, and when a
+reset fell short.
+
+From cheap to dear, each only as far as it is needed: new names for the head's rows; BatchNorm's
+statistics; the weights of an earlier world that has come back; the units that the change touches;
+all units; a candidate that was perturbed, if it proves better.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from learndrop.candidate import LIFE, Candidate
+from learndrop.earlier import Ended, fits_better, restored
 from learndrop.life import Recovery
+from learndrop.rates import rate_at
 from learndrop.watch import Alarm, Verdict
 
 if TYPE_CHECKING:
     from learndrop.learner import Learner
+
+PROBED = 128  # newest samples that weights are tried on
+LEAST = 64  # samples of the new world: fewer tell nothing of weights
+ENOUGH = 0.97  # of the accuracy before: then nothing needs to come back
+HELD = 0.95  # of it, later on: else it does
 
 
 def answer(learner: Learner, noticed: Alarm | Verdict | None) -> None:
@@ -18,32 +37,48 @@ def answer(learner: Learner, noticed: Alarm | Verdict | None) -> None:
         for ruling in learner.belief.heed([lone]):
             learner.rule(ruling)
     elif isinstance(noticed, Alarm):
+        _end_world(learner, noticed)
         learner.life.drifts += 1
         learner.replay.new_world(since=learner.progress.samples - noticed.samples)
         before, after = noticed.before, noticed.after
         learner.tell("drift", noticed.cause, error_before=before, error_after=after)
     elif isinstance(noticed, Verdict):
-        take_in(learner, noticed)
+        _take_in(learner, noticed)
+    elif learner.watch.warned and _may_begin(learner):
+        learner.candidate = Candidate(learner.trainer, "warned")
 
 
-def take_in(learner: Learner, verdict: Verdict) -> None:
-    """Some batches after the alarm: bring back what the change touches."""
-    learner.trainer.rename(verdict.renames)
-    depth, onset = learner.trainer.cut, verdict.onset
-    touched = onset is not None and learner.settings.drop
-    back_to = min(depth, max(0, (onset or 0) - 1)) if touched else depth
-    due = learner.progress.samples + learner.settings.recovery_samples
-    learner.recovery = Recovery(verdict.accuracy_before, due, back_to)
-    names = learner.classes
-    learner.bring_back(
-        back_to,
-        verdict.cause([u.name for u in learner.chain.units]),
-        statistics=onset is not None,
-        onset=onset,
-        strengths=[round(s, 2) for s in verdict.strengths],
-        renamed_share=verdict.renamed_share,
-        renamed={names[new]: names[old] for new, old in verdict.renames.items()},
+def beside(
+    learner: Learner, x: Tensor, targets: NDArray[np.int64], right: NDArray[np.bool_]
+) -> None:
+    """Let the candidate, if there is one, answer and learn one batch, and judge it when it is time.
+
+    Args:
+        learner: whose candidate it is.
+        x: float [N, 3, S, S].
+        targets: class indices [N].
+        right: what the learner answered right [N].
+    """
+    candidate, settings = learner.candidate, learner.settings
+    if candidate is None:
+        return
+    rate = learner.guard.caution * rate_at(
+        candidate.samples,
+        top=settings.rate,
+        floor=settings.rate_floor,
+        halving=settings.rate_halving,
     )
+    candidate.learn(x, targets, right, rate)
+    candidate.cost(learner.ledger, len(targets))
+    if candidate.samples < LIFE or learner.watch.monitor.on_trial:
+        return
+    learner.candidate = None
+    if candidate.kind == "perturbed":
+        own, others, n = candidate.accuracies()
+        told = f"after {candidate.samples} samples: {own:.3f} against {others:.3f}"
+        if fits_better(own, others, n):
+            _take_over(learner, candidate)
+            learner.bring_back(0, f"the perturbed candidate is better {told}", kind="perturbed")
 
 
 def check_recovery(learner: Learner) -> None:
@@ -52,7 +87,112 @@ def check_recovery(learner: Learner) -> None:
     if trial is None or learner.progress.samples < trial.due_samples:
         return
     learner.recovery = None
-    now = learner.progress.newest_accuracy(learner.settings.window * learner.settings.batch)
-    more_to_return = learner.settings.drop and trial.kept > 0 and learner.trainer.cut > 0
-    if more_to_return and not trial.helped(now):
-        learner.bring_back(0, trial.failed(now), statistics=True)
+    n = learner.settings.window * learner.settings.batch
+    now = learner.progress.newest_accuracy(n)
+    if not learner.settings.drop or trial.helped(now):
+        return
+    if trial.kept > 0 and learner.trainer.cut > 0:
+        learner.adapt_statistics()
+        learner.recovery = Recovery(trial.accuracy_before, _due(learner), 0)
+        learner.bring_back(0, trial.failed(now), statistics=True, kind="all")
+    elif learner.settings.candidate and not learner.progress.improves(n):
+        seed = learner.settings.seed + learner.progress.samples
+        learner.candidate = Candidate(learner.trainer, "perturbed", seed=seed)
+
+
+def _may_begin(learner: Learner) -> bool:
+    """Where all units train already, and just so, a candidate would do the same."""
+    idle = learner.candidate is None and learner.recovery is None
+    return learner.settings.candidate and learner.settings.drop and idle and learner.trainer.cut > 0
+
+
+def _end_world(learner: Learner, alarm: Alarm) -> None:
+    """Keep the weights of a world that has lasted: those from before the alarm's samples came."""
+    begin, end = learner.life.world_start, learner.progress.samples - alarm.samples
+    if end - begin >= learner.settings.recovery_samples:
+        world, cut = learner.replay.world, learner.trainer.cut
+        ended = Ended(world, begin, end, 1.0 - alarm.before, cut)
+        learner.earlier.keep(ended, learner.guard.good)
+
+
+def _take_in(learner: Learner, verdict: Verdict) -> None:
+    """Some batches after the alarm: do what the change asks for."""
+    learner.trainer.rename(verdict.renames)
+    candidate, learner.candidate = learner.candidate, None
+    statistics = verdict.onset is not None
+    if statistics:
+        learner.adapt_statistics()
+    places = learner.replay.newest(PROBED)
+    now = _accuracy(learner, places)
+    if _come_back(learner, places, now):
+        return
+    depth, onset = learner.trainer.cut, verdict.onset
+    before = verdict.accuracy_before
+    back_to, share, kind = depth, 0.9, "labels"
+    if statistics and len(places) >= LEAST and now >= ENOUGH * before:
+        share, kind = HELD, "statistics"
+    elif onset is not None and learner.settings.drop:
+        back_to, kind = min(depth, max(0, onset - 1)), "touched"
+    if candidate is not None and back_to < depth:
+        own, others, n = candidate.accuracies(candidate.samples)
+        if fits_better(own, others, n) and own > now:
+            _take_over(learner, candidate)
+            back_to, kind = 0, "candidate"
+    learner.recovery = Recovery(before, _due(learner), back_to, share)
+    names = learner.classes
+    learner.bring_back(
+        back_to,
+        verdict.cause([u.name for u in learner.chain.units]),
+        statistics=statistics,
+        kind=kind,
+        accuracy=round(now, 4),
+        onset=onset,
+        strengths=[round(s, 2) for s in verdict.strengths],
+        renamed_share=verdict.renamed_share,
+        renamed={names[new]: names[old] for new, old in verdict.renames.items()},
+    )
+
+
+def _come_back(learner: Learner, places: NDArray[np.int64], now: float) -> bool:
+    """Take back the weights of the earlier world that fits the newest samples best, if one does."""
+    if len(places) < LEAST or not learner.earlier.worlds:
+        return False
+    present = {n: t.clone() for n, t in learner.chain.state_dict().items()}
+    tried: list[tuple[float, Ended]] = []
+    for ended in learner.earlier.worlds:
+        restored(learner.chain, ended.weights)
+        tried.append((_accuracy(learner, places), ended))
+    found, ended = max(tried, key=lambda pair: pair[0])
+    if not fits_better(found, now, len(places)):
+        restored(learner.chain, present)
+        return False
+    restored(learner.chain, learner.earlier.take(ended).weights)
+    cut = ended.cut if learner.settings.drop else 0
+    learner.replay.rejoin(ended.world)
+    learner.recovery = Recovery(ended.accuracy, _due(learner), cut)
+    cause = (
+        f"a world of before is back, that of samples {ended.begin} to {ended.end}: with its weights"
+        f" {found:.3f} of the newest answers are right, {now:.3f} without"
+    )
+    learner.bring_back(cut, cause, statistics=False, kind="earlier", accuracy=round(found, 4))
+    learner.life.world_start -= ended.end - ended.begin  # it is not a young world
+    return True
+
+
+def _take_over(learner: Learner, candidate: Candidate) -> None:
+    """The candidate's weights become the learner's."""
+    restored(learner.chain, candidate.trainer.chain.state_dict())
+
+
+def _accuracy(learner: Learner, places: NDArray[np.int64]) -> float:
+    """Share of the replay buffer's samples at `places` that the present weights answer right."""
+    if not len(places):
+        return 0.0
+    with torch.no_grad():
+        _, logits, _ = learner.trainer.test(learner.floats(learner.replay.images[places]))
+    learner.ledger.probe(len(places))
+    return float((logits.argmax(1).cpu().numpy() == learner.replay.targets[places]).mean())
+
+
+def _due(learner: Learner) -> int:
+    return learner.progress.samples + learner.settings.recovery_samples

@@ -75,6 +75,11 @@ class Guard:
         self.why = f"{told} also with the last good weights, the head starts anew"
         return "anew"
 
+    @property
+    def good(self) -> dict[str, Tensor]:
+        """The last good weights and statistics, by name (not copied)."""
+        return self._good
+
     def end_window(self) -> None:
         """A window is over: if its steps were good and all is finite, these weights are good."""
         if any(self._missed) or not self._finite():

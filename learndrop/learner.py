@@ -17,7 +17,9 @@ from torch import Tensor
 
 from learndrop import drifts, networks
 from learndrop.belief import Belief
+from learndrop.candidate import Candidate
 from learndrop.chain import Chain
+from learndrop.earlier import Earlier
 from learndrop.errors import NotLearnedYet
 from learndrop.events import Event, EventType
 from learndrop.guard import Guard, Judgement
@@ -81,6 +83,8 @@ class Learner:
         self.replay, self.features = self.rehearsal.replay, self.rehearsal.features
         self.belief = Belief(settings, self.trainer, self.ledger, self.replay, self.floats)
         self.guard = Guard(chain)
+        self.earlier = Earlier(settings.earlier_worlds, settings.earlier_bytes)
+        self.candidate: Candidate | None = None
         self.life = Life()
         self.recovery: Recovery | None = None
         self.returned: set[int] = set()
@@ -108,7 +112,7 @@ class Learner:
         self._new_events, self._publish = [], False
         if not samples:
             return Report(0, 0, float("nan"), [], False, dict.fromkeys(self.life.seconds, 0.0))
-        before = dict(self.life.seconds)
+        before, resets = dict(self.life.seconds), self.life.resets
         images = np.stack([s.image for s in samples])
         targets = self.targets_of([s.label for s in samples])
         ids = np.arange(self.progress.samples, self.progress.samples + len(samples))
@@ -135,9 +139,13 @@ class Learner:
             told = right[believed].tolist(), answers[believed], targets[believed]
             drifts.answer(self, self.watch.update(*told))
 
-        maps = self._entering(x, outputs)
-        self.features.put(ids, maps)
         train = train and bool(chosen.any())
+        if train and self.candidate is not None:
+            with self.life.timed("train", self._clock):
+                rows = torch.from_numpy(chosen)
+                drifts.beside(self, x[rows], targets[chosen], right[chosen])
+        maps = self._entering(x, outputs, same=self.life.resets == resets)
+        self.features.put(ids, maps)
         loss = float("nan")
         if train:
             some = maps if chosen.all() else maps[torch.from_numpy(chosen)]
@@ -166,9 +174,15 @@ class Learner:
 
     # -- train ------------------------------------------------------------------------------
 
-    def _entering(self, x: Tensor, outputs: list[Tensor]) -> Tensor:
-        """Maps that enter the cut: they come free from the test."""
-        return x if self.trainer.cut == 0 else outputs[self.trainer.cut - 1]
+    def _entering(self, x: Tensor, outputs: list[Tensor], *, same: bool) -> Tensor:
+        """Maps that enter the cut: they come free from the test, where the weights and statistics
+        are the same since."""
+        if self.trainer.cut == 0:
+            return x
+        if same:
+            return outputs[self.trainer.cut - 1]
+        self.ledger.build(0, self.trainer.cut, len(x))
+        return self.trainer.prefix(x)
 
     def _train(self, maps: Tensor, targets: NDArray[np.int64]) -> float:
         n = len(targets)
@@ -245,32 +259,32 @@ class Learner:
 
     def _move_cut(self, cut: int) -> None:
         if cut > self.trainer.cut:
-            with self.life.timed("build", self._clock):
-                self.trainer.take_averages(cut)
-                self.rehearsal.adapt_statistics(self.floats)
+            self.trainer.take_averages(cut)
+            self.adapt_statistics()
         self.trainer.move_cut(cut)
         self.rehearsal.open_store()
 
     # -- drift ------------------------------------------------------------------------------
 
-    def bring_back(self, back_to: int, cause: str, *, statistics: bool, **detail: Any) -> None:
-        """Return the units from `back_to` on to training, with a fresh optimizer and rate.
-
-        Called at a drift, or by somebody who knows of one."""
+    def bring_back(self, back_to: int, cause: str, **detail: Any) -> None:
+        """Train from unit `back_to` on, with a fresh optimizer and rate: at a drift, or by somebody
+        who knows of one. `detail` goes into the event."""
         depth = self.trainer.cut
         self.trainer.move_cut(back_to, fresh=True)
         self.trainer.forget_momentum()
         self.returned |= set(range(back_to, depth))
-        self.life.world_start = self.progress.samples
+        self.life.world_start, self.life.resets = self.progress.samples, self.life.resets + 1
         self.settling.start_over(back_to)
         self.belief.new_world()
-        if statistics:
-            with self.life.timed("build", self._clock):
-                self.rehearsal.adapt_statistics(self.floats)
         self.rehearsal.open_store()
         self.settling.scorer.start(self.trainer.trained)
         self._publish = True
-        self.tell("reset", cause, returned=depth - back_to, statistics=statistics, **detail)
+        self.tell("reset", cause, returned=max(0, depth - back_to), **detail)
+
+    def adapt_statistics(self) -> None:
+        """Take BatchNorm's statistics anew from the newest samples of the present world."""
+        with self.life.timed("build", self._clock):
+            self.rehearsal.adapt_statistics(self.floats)
 
     # -- whom and what to believe -----------------------------------------------------------
 

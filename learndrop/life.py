@@ -37,20 +37,21 @@ class Recovery:
     accuracy_before: float
     due_samples: int
     kept: int
+    share: float = 0.9
 
     def helped(self, accuracy: float) -> bool:
-        """Whether the accuracy came back.
+        """Whether the accuracy came back to `share` of what it was.
 
         >>> Recovery(accuracy_before=0.9, due_samples=100, kept=2).helped(0.82)
         True
         """
-        return accuracy >= 0.9 * self.accuracy_before
+        return accuracy >= self.share * self.accuracy_before
 
     def failed(self, accuracy: float) -> str:
         """The sentence to say when it did not."""
         return (
-            f"accuracy {accuracy:.3f} did not come back to 0.9 of {self.accuracy_before:.3f}:"
-            " the next stronger reset"
+            f"accuracy {accuracy:.3f} did not come back to {self.share:g} of"
+            f" {self.accuracy_before:.3f}: the next stronger reset"
         )
 
 
@@ -62,6 +63,7 @@ class Life:
     world_start: int = 0
     drifts: int = 0
     drops: int = 0
+    resets: int = 0
     version: int = 0
     published_s: float = 0.0
     skipped: int = 0

@@ -36,8 +36,8 @@ class Choice:
     Attributes:
         dtype: of products and convolutions; weights stay float32.
         memory_format: of images and 4-D weights.
-        timings: best seconds of one trial step by `dtype/memory format`, of a few images, scaled up,
-            for what was hopeless at first look; empty if none was needed.
+        timings: best seconds of one trial step by `dtype/memory format` (of a few images,
+            scaled up, where that was hopeless); empty if none was needed.
     """
 
     dtype: torch.dtype

@@ -14,7 +14,7 @@ from learndrop.features import FeatureStore
 from learndrop.labels import Labels
 from learndrop.ledger import Ledger
 from learndrop.replay import ReplayBuffer
-from learndrop.replaying import replays_for
+from learndrop.replaying import affordable, replays_for
 from learndrop.settings import Settings
 from learndrop.trainer import Trainer
 
@@ -52,7 +52,10 @@ class Rehearsal:
         """
         if self._settings.replays != "auto":
             return int(self._settings.replays)
-        if self._trainer.cut and self.replay.world and in_world < self._settings.rate_halving:
+        cut = self._trainer.cut
+        if cut and self._settings.budget == "replays":
+            return affordable(self._ledger.step_costs(), cut)
+        if cut and self.replay.world and in_world < self._settings.rate_halving:
             return 3  # a new world on stored maps: a step costs little, and the maps are exact
         young = from_scratch and in_world < 2 * self._settings.rate_halving
         return replays_for(labels.recent_counts().tolist(), labels.long_run.tolist(), young=young)

@@ -149,6 +149,10 @@ class ReplayBuffer:
         self.world += 1
         self.worlds[: self.size][self.ids[: self.size] >= since] = self.world
 
+    def rejoin(self, world: int) -> None:
+        """An earlier world has come back: its samples are of the present one again."""
+        self.worlds[: self.size][self.worlds[: self.size] == world] = self.world
+
     def newest(self, most: int) -> NDArray[np.int64]:
         """Places of the newest samples of the present world, newest first."""
         places = np.flatnonzero(self.worlds[: self.size] == self.world)

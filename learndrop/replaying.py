@@ -21,6 +21,25 @@ def effective_classes(counts: Sequence[float]) -> float:
     return round(math.exp(-sum(s * math.log(s) for s in shares)), 6)
 
 
+MOST = 7  # replays for each arriving sample
+
+
+def affordable(costs: Sequence[int], cut: int) -> int:
+    """How many replays on stored maps a sample's training may have for what dropping saved.
+
+    Args:
+        costs: of one training step a sample, by cut.
+        cut: units out of training.
+
+    >>> affordable([100, 60, 20, 10], 0), affordable([100, 60, 20, 10], 2)
+    (0, 4)
+    >>> affordable([100, 60, 20, 10], 3)
+    7
+    """
+    saved = costs[0] - costs[cut]
+    return min(MOST, saved // max(1, costs[cut]))
+
+
 def replays_for(recent: Sequence[float], long_run: Sequence[float], *, young: bool) -> int:
     """Replays for each arriving sample when nobody has said a number.
 

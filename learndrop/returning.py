@@ -65,6 +65,8 @@ def put_back(learner: Learner, parts: Mapping[str, bytes] | None) -> None:
     learner.rehearsal.open_store()
     learner.settling.scorer.start(learner.trainer.trained)
     learner.watch.detector.reset()
+    learner.watch.warner.reset()
+    learner.candidate = None
 
 
 def _merged(earlier: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:

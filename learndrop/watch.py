@@ -17,6 +17,8 @@ from torch import Tensor
 from learndrop.drift import DriftDetector
 from learndrop.location import ActivationMonitor, renamed_share, renames
 
+WARNING = 20.0  # times the detector's delta: a warning comes sooner and is often none
+
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
@@ -83,10 +85,15 @@ class Watch:
         units: positions watched (position 0 is the network's input).
         delta: confidence of the drift detector.
         cooldown: samples after an alarm in which no other is raised.
+
+    Attributes:
+        warned: the newest batch has made a drift likely, yet not certain.
     """
 
     def __init__(self, units: int, delta: float, cooldown: int) -> None:
         self.detector = DriftDetector(delta, cooldown)
+        self.warner = DriftDetector(min(0.3, WARNING * delta), cooldown)
+        self.warned = False
         self.monitor = ActivationMonitor(units)
         self._error_before = 0.0
         self._answers: list[int] = []
@@ -100,11 +107,16 @@ class Watch:
         self, right: Sequence[bool], answers: NDArray[np.int64], targets: NDArray[np.int64]
     ) -> Alarm | Verdict | None:
         """Take the answers [N] to one batch, after `look`, and say what there is to say."""
+        self.warned = False
         if self.monitor.on_trial:
             self._answers += answers.tolist()
             self._targets += targets.tolist()
             return self._judge() if self.monitor.trial_is_over else None
         for verdict in right:
+            self.warner.update(not verdict)
+            if self.warner.drift_detected:
+                self.warned = True
+                self.warner.reset()
             self.detector.update(not verdict)
             if self.detector.drift_detected:
                 return self._raise_alarm()
@@ -119,6 +131,7 @@ class Watch:
         alarm = Alarm(self.detector.before, self.detector.after, self.detector.width)
         self._error_before = alarm.before
         self.detector.reset()
+        self.warner.reset()
         self.monitor.start_trial()
         self._answers, self._targets = [], []
         return alarm
@@ -139,6 +152,8 @@ class Watch:
         """The state, for a checkpoint."""
         return {
             "detector": self.detector.to_json(),
+            "warner": self.warner.to_json(),
+            "warned": self.warned,
             "monitor": self.monitor.to_json(),
             "error_before": self._error_before,
             "trial": [self._answers, self._targets],
@@ -147,6 +162,9 @@ class Watch:
     def load_json(self, data: Mapping[str, Any]) -> None:
         """Take back what `to_json` gave."""
         self.detector.load_json(data["detector"])
+        if "warner" in data:
+            self.warner.load_json(data["warner"])
+            self.warned = data["warned"]
         self.monitor.load_json(data["monitor"])
         self._error_before = data["error_before"]
         self._answers, self._targets = data["trial"]

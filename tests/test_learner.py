@@ -23,7 +23,7 @@ def dropped(depth: int = 4, **overrides: object) -> Learner:
 @pytest.fixture(scope="module")
 def two_worlds() -> tuple[Learner, list[str]]:
     learner = quick_learner()
-    return learner, learn(learner, digits("clean", "rotated90", length=4000))
+    return learner, learn(learner, digits("clean", "rotated90", length=4500))
 
 
 def test_learns_drops_notices_brings_back_and_drops_again(
@@ -45,7 +45,7 @@ def test_state_accounts_for_every_unit(two_worlds: tuple[Learner, list[str]]) ->
     assert state["drop"]["depth"] == sum(u["state"] == "dropped" for u in units)
     assert all(u["why"] for u in units)
     assert sum(u["flops_share"] for u in units) == pytest.approx(1.0)
-    assert state["samples_learned"] == 8000
+    assert state["samples_learned"] == 9000
 
 
 def test_dropped_units_are_out_of_the_optimizer_and_never_change() -> None:
@@ -184,6 +184,6 @@ def test_dropping_can_be_switched_off() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
 def test_learns_and_drops_on_cuda() -> None:
     learner = quick_learner(device="cuda", precision="auto", memory_format="auto")
-    types = learn(learner, digits("clean", "rotated90", length=4000))
+    types = learn(learner, digits("clean", "rotated90", length=4500))
     assert "drop" in types and "drift" in types
     assert learner.progress.newest_accuracy(256) > 0.8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from learndrop.settings.room import Room
+from learndrop.settings.room import MIB, Room
 
 
 class DroppingSettings(Room):
@@ -28,5 +28,12 @@ class DroppingSettings(Room):
     """Samples after a drift in which no second one is declared."""
     recovery_samples: int = Field(1024, ge=1)
     """Samples after which a reset that did not help is followed by a stronger one."""
+    candidate: bool = False
+    """Train a copy of the whole network beside, from a warning to the verdict on the drift, and a
+    perturbed one where a reset did not help; whichever answers better goes on."""
+    earlier_worlds: int = Field(3, ge=0, le=100)
+    """Most worlds that have ended whose weights are kept: if one comes back, they do."""
+    earlier_bytes: int = Field(256 * MIB, ge=0)
+    """Most bytes of such weights."""
     accuracy_window: int = Field(512, ge=16)
     """Samples over which the present prequential accuracy is taken."""

@@ -1,0 +1,111 @@
+"""A second network that learns beside: begun at a warning, taken over only where it is better."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from learndrop import checkpoint, drifts
+from learndrop.candidate import LIFE, Candidate, perturb
+from learndrop.learner import Learner
+from learndrop.life import Recovery
+from learndrop.watch import Verdict
+from tests.learning import digits, learn, quick_learner, quick_settings
+
+
+def settled(**overrides: object) -> Learner:
+    """A learner that has learned a world and has dropped all but the head."""
+    learner = quick_learner(candidate=True, **overrides)
+    learn(learner, digits("clean", length=960))
+    learner.drop_to(5, "by hand")
+    return learner
+
+
+def weights_of(learner: Learner) -> dict[str, torch.Tensor]:
+    return {n: t.clone() for n, t in learner.chain.state_dict().items()}
+
+
+def test_it_learns_beside_and_the_first_network_is_left_as_it_is() -> None:
+    learner = settled()
+    before = weights_of(learner)
+    candidate = Candidate(learner.trainer, "warned")
+    batch = next(digits("rotated90", length=32).batches(32))
+    images = np.stack([s.image for s in batch])
+    targets = learner.targets_of([s.label for s in batch])
+    for _ in range(20):
+        candidate.learn(learner.floats(images), targets, np.zeros(32, bool), 0.05)
+    own, others, n = candidate.accuracies(32)
+    assert (others, n) == (0.0, 32) and own > 0.9  # it knows them by heart
+    assert all(torch.equal(before[n], t) for n, t in learner.chain.state_dict().items())
+    assert len(candidate.trainer.trained) > len(learner.trainer.trained)  # all units
+
+
+def test_a_warning_that_no_alarm_follows_ends_without_effect() -> None:
+    learner = settled()
+    learner.candidate = Candidate(learner.trainer, "warned")
+    types = learn(learner, digits("clean", length=LIFE + 64, seed=1))
+    assert learner.candidate is None
+    assert "reset" not in types
+    assert learner.ledger.totals()["by_kind"]["probe"] > 0  # and it was paid for
+
+
+def test_a_candidate_that_is_better_at_the_verdict_takes_over() -> None:
+    learner = settled()
+    # begun long before the drift, it knows the new world already
+    known = Candidate(learner.trainer, "warned")
+    for batch in digits("rotated90", length=1500, seed=2).batches(32):
+        images = np.stack([s.image for s in batch])
+        targets = learner.targets_of([s.label for s in batch])
+        known.learn(learner.floats(images), targets, np.zeros(len(batch), bool), 0.05)
+    known.samples, known.own, known.others = 0, [], []
+    learner.candidate = known
+    learner.replay.new_world(since=learner.progress.samples)
+    learn(learner, digits("rotated90", length=128))
+    drifts.answer(learner, Verdict(onset=0, strengths=[9.0], accuracy_before=0.9))
+    (reset,) = [e for e in learner.recent_events if e.type == "reset"]
+    assert reset.detail["kind"] == "candidate"
+    assert reset.depth == 0 and learner.candidate is None
+    known_by_heart = learner.predict(images).argmax(1) == targets
+    assert known_by_heart.mean() > 0.8
+
+
+def test_where_a_reset_has_not_helped_a_perturbed_one_is_tried() -> None:
+    learner = quick_learner(candidate=True)
+    learn(learner, digits("clean", length=2000))
+    learner.recovery = Recovery(1.0, learner.progress.samples, kept=0, share=1.01)
+    drifts.check_recovery(learner)
+    assert learner.candidate is not None and learner.candidate.kind == "perturbed"
+    before = learner.life.resets
+    learn(learner, digits("clean", length=LIFE, seed=1))
+    assert learner.candidate is None
+    assert learner.life.resets == before  # nothing was wrong: the perturbed one is not better
+
+
+def test_perturbed_weights_point_where_they_did() -> None:
+    chain = quick_learner().chain
+    before = {n: p.detach().clone() for n, p in chain.named_parameters()}
+    perturb(chain, seed=1)
+    for name, parameter in chain.named_parameters():
+        if parameter.ndim < 2:
+            assert torch.equal(parameter, before[name])
+            continue
+        a, b = parameter.detach().flatten(), before[name].flatten()
+        assert torch.nn.functional.cosine_similarity(a, b, dim=0) > 0.99
+        assert 0.55 < float(a.norm() / b.norm()) < 0.65
+
+
+def test_a_checkpoint_takes_it_along(tmp_path: Path) -> None:
+    learner = settled()
+    learner.candidate = Candidate(learner.trainer, "warned")
+    learn(learner, digits("clean", length=128, seed=1))
+    checkpoint.save(learner, tmp_path, position="7-0", keep=1)
+    found = checkpoint.load_latest(tmp_path, quick_settings(candidate=True))
+    assert found is not None and found[0].candidate is not None
+    ahead = digits("clean", length=128, seed=2)
+    assert learn(found[0], ahead) == learn(learner, ahead)
+    assert learner.candidate is not None
+    assert found[0].candidate.to_json() == learner.candidate.to_json()
+    theirs = learner.candidate.tensors()
+    assert all(torch.equal(t, theirs[n]) for n, t in found[0].candidate.tensors().items())

@@ -1,0 +1,117 @@
+"""Worlds that come back: the weights that were learned in them come back with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from learndrop import checkpoint
+from learndrop.earlier import Earlier, Ended, restored
+from learndrop.learner import Learner
+from tests.learning import digits, learn, quick_learner, quick_settings
+
+
+def ended(world: int) -> Ended:
+    return Ended(world, 0, 100, 0.9, 0)
+
+
+def weights(value: float) -> dict[str, torch.Tensor]:
+    return {"w": torch.full((4,), value)}  # 16 bytes
+
+
+@pytest.fixture(scope="module")
+def came_back() -> tuple[Learner, list[str]]:
+    learner = quick_learner()
+    return learner, learn(learner, digits("clean", "inverted", "clean", length=3000))
+
+
+def kinds(learner: Learner) -> list[str]:
+    return [e.detail["kind"] for e in learner.recent_events if e.type == "reset"]
+
+
+def test_weights_of_a_world_that_comes_back_come_back(
+    came_back: tuple[Learner, list[str]],
+) -> None:
+    learner, _ = came_back
+    assert kinds(learner) == ["touched", "earlier"]
+    reset = [e for e in learner.recent_events if e.type == "reset"][-1]
+    assert "samples 0 to 3" in reset.cause  # the first world: it ended after about 3,000
+    assert reset.detail["accuracy"] > 0.9  # at once, before anything was learned again
+    assert reset.depth > 0  # and what had been dropped in it is dropped again
+    assert [e.world for e in learner.earlier.worlds] == [1]  # the inverted one waits now
+
+
+def test_its_samples_are_of_the_present_world_again(came_back: tuple[Learner, list[str]]) -> None:
+    replay = came_back[0].replay
+    ids, worlds = replay.ids[: replay.size], replay.worlds[: replay.size]
+    of_the_first, of_the_second = ids < 2500, (ids > 3100) & (ids < 4900)
+    assert of_the_first.any() and (worlds[of_the_first] == replay.world).all()
+    assert of_the_second.any() and (worlds[of_the_second] != replay.world).all()
+
+
+def test_a_new_world_is_learned_though_an_old_one_is_known() -> None:
+    learner = quick_learner()
+    learn(learner, digits("clean", "rotated90", "noise90", length=3000))
+    assert "earlier" not in kinds(learner)
+    assert learner.life.drifts >= 1
+
+
+def test_the_oldest_give_way_by_number_and_by_bytes() -> None:
+    earlier = Earlier(most=0, max_bytes=1000)
+    earlier.keep(ended(0), weights(0.0))
+    assert not earlier.worlds
+    earlier = Earlier(most=2, max_bytes=1000)
+    for world in range(4):
+        earlier.keep(ended(world), weights(float(world)))
+    assert [w.world for w in earlier.worlds] == [2, 3]
+    earlier = Earlier(most=9, max_bytes=40)
+    for world in range(4):
+        earlier.keep(ended(world), weights(float(world)))
+    assert [w.world for w in earlier.worlds] == [2, 3] and earlier.nbytes == 32
+    earlier = Earlier(most=9, max_bytes=8)
+    earlier.keep(ended(0), weights(0.0))
+    assert not earlier.worlds
+
+
+def test_what_is_kept_does_not_move_with_the_network() -> None:
+    held = weights(1.0)
+    earlier = Earlier(1, 100)
+    earlier.keep(ended(0), held)
+    held["w"].zero_()
+    assert earlier.worlds[0].weights["w"].tolist() == [1.0] * 4
+
+
+def test_a_head_that_has_grown_keeps_its_new_rows() -> None:
+    learner = quick_learner(classes=("0", "1", "2"))
+    old = {n: t.clone() for n, t in learner.chain.state_dict().items()}
+    learner.trainer.grow(5)
+    with torch.no_grad():
+        for parameter in learner.chain.parameters():
+            parameter.add_(1.0)
+    grown = {n: t.clone() for n, t in learner.chain.state_dict().items()}
+    restored(learner.chain, old)
+    for name, tensor in learner.chain.state_dict().items():
+        rows = len(old[name]) if tensor.ndim else None
+        assert torch.equal(tensor[:rows] if rows else tensor, old[name])
+        assert not rows or torch.equal(tensor[rows:], grown[name][rows:])
+
+
+def test_a_checkpoint_takes_the_kept_worlds_along(
+    came_back: tuple[Learner, list[str]], tmp_path: Path
+) -> None:
+    learner, _ = came_back
+    checkpoint.save(learner, tmp_path, position="7-0", keep=1)
+    found = checkpoint.load_latest(tmp_path, quick_settings())
+    assert found is not None
+    resumed = found[0]
+    assert resumed.earlier.to_json() == learner.earlier.to_json() != []
+    for mine, theirs in zip(resumed.earlier.worlds, learner.earlier.worlds, strict=True):
+        assert mine.weights.keys() == theirs.weights.keys()
+        assert all(torch.equal(t, theirs.weights[n]) for n, t in mine.weights.items())
+    ahead = digits("inverted", length=640, seed=3)
+    types = learn(learner, ahead)  # what was kept is used, alike in both
+    assert "reset" in types and learn(resumed, ahead) == types
+    state = learner.chain.state_dict()
+    assert all(torch.equal(t, state[n]) for n, t in resumed.chain.state_dict().items())
