@@ -42,7 +42,7 @@ class FreezingLearner(Learner):
     def _rehearsal(self) -> Rehearsal:
         return Unstored(self.settings, self.trainer, self.ledger)
 
-    def _entering(self, x: Tensor, outputs: list[Tensor]) -> Tensor:
+    def _entering(self, x: Tensor, outputs: list[Tensor], *, same: bool) -> Tensor:
         if self.trainer.cut == 0:
             return x
         with self.life.timed("train", self._clock):
