@@ -9,6 +9,7 @@ import torch
 from learndrop.errors import NotLearnedYet
 from learndrop.learner import Learner
 from learndrop.messages import Sample
+from learndrop.watch import Verdict
 from tests.learning import digits, learn, quick_learner
 
 
@@ -187,3 +188,32 @@ def test_learns_and_drops_on_cuda() -> None:
     types = learn(learner, digits("clean", "rotated90", length=4500))
     assert "drop" in types and "drift" in types
     assert learner.progress.newest_accuracy(256) > 0.8
+
+
+def test_maps_of_the_batch_of_a_reset_are_those_of_the_statistics_that_came_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    learner = dropped(3)
+    batch = next(digits("inverted", length=32).batches(32))
+    ids = np.arange(learner.progress.samples, learner.progress.samples + 32)
+    learner.replay.new_world(since=0)  # enough of it to take statistics from
+    verdict = Verdict(onset=0, strengths=[9.0], accuracy_before=0.1)
+    monkeypatch.setattr(learner.watch, "update", lambda *_: verdict)
+    (reset,) = [e for e in learner.learn(batch).events if e.type == "reset"]
+    assert reset.detail["kind"] == "statistics" and learner.trainer.cut == 3  # nothing came back
+    stored, hit = learner.features.get(ids)
+    assert hit.all()
+    made = learner.trainer.prefix(learner.floats(np.stack([s.image for s in batch])))
+    torch.testing.assert_close(stored, made, rtol=0.01, atol=0.01)
+
+
+def test_what_dropping_saves_can_be_spent_on_replays() -> None:
+    spent = {}
+    for budget in ("seconds", "replays"):
+        learner = dropped(5, budget=budget)
+        before = learner.ledger.totals()["by_kind"]
+        learn(learner, digits("clean", length=320, seed=1))
+        after = learner.ledger.totals()["by_kind"]
+        spent[budget] = sum(after[k] - before[k] for k in ("forward", "backward"))
+        assert spent[budget] <= 320 * learner.ledger.step_cost(0)  # never over full training
+    assert spent["replays"] > 2 * spent["seconds"]
