@@ -73,7 +73,7 @@ class UnitRecord:
 class DropRule:
     """Prefix rule with warm-up and hysteresis.
 
-    A unit is learned when its persistence (see scores.py) has stayed at most `low` for
+    A unit is learned when its score (see scorers.py) has stayed at most `low` for
     `settled_windows` readings in a row; a reading above 1.25 x `low` clears the count, one between
     leaves it as it is.
 
@@ -83,6 +83,7 @@ class DropRule:
         settled_windows: readings in a row.
         warmup_windows: readings after a start or a return that do not count.
         keep_units: last units that are never dropped.
+        name: of the score, for people.
     """
 
     units: int
@@ -92,6 +93,7 @@ class DropRule:
     keep_units: int
     windows: int = 0
     records: list[UnitRecord] = field(default_factory=list)
+    name: str = "persistence"
 
     def __post_init__(self) -> None:
         if not self.records:
@@ -119,14 +121,14 @@ class DropRule:
         elif score <= self.low:
             record.low += 1
             record.why = (
-                f"persistence {score:.2f} is at most {self.low:.2f},"
+                f"{self.name} {score:.2f} is at most {self.low:.2f},"
                 f" {record.low} of {self.settled_windows} windows in a row"
             )
         elif score > 1.25 * self.low:
             record.low = 0
-            record.why = f"still learning: persistence {score:.2f} is above {self.low:.2f}"
+            record.why = f"still learning: {self.name} {score:.2f} is above {self.low:.2f}"
         else:
-            record.why = f"persistence {score:.2f} is near its bound {self.low:.2f}: count stays"
+            record.why = f"{self.name} {score:.2f} is near its bound {self.low:.2f}: count stays"
 
     def start_over(self, depth: int) -> None:
         """Units from `depth` on must earn it anew; those before keep what they have."""

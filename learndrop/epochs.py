@@ -23,6 +23,7 @@ from learndrop.events import Event
 from learndrop.features import FeatureStore
 from learndrop.learner import Learner
 from learndrop.progress import Progress
+from learndrop.scorers import PROBED
 from learndrop.settling import Move, Settling
 from learndrop.trainer import Step
 
@@ -40,7 +41,8 @@ class Epoch:
         number: counted from 1; the last may be a part of one.
         loss: mean cross-entropy of its steps.
         accuracy: share answered right in training, before each step.
-        held_out: share of the held-out pictures answered right after it; None without any.
+        held_out: share of the held-out pictures answered right after it; None without any, or
+            where it was not asked.
         depth: units out of training after it.
         seconds: of training since the start, building included.
         forward_saved: share of the forward FLOPs saved since the start, building included.
@@ -87,7 +89,8 @@ class Epochs:
         learner: what is trained; it can go on with a stream afterwards.
         pictures: the set.
         epochs: passes over it; a fraction is a part of a pass.
-        held_out: answered after each epoch, never learned.
+        held_out: answered after some epochs and after the last, never learned.
+        answer_every: so many epochs from one answering to the next.
         augment: move and mirror the pictures.
         clock: seconds; only for the account.
     """
@@ -99,17 +102,18 @@ class Epochs:
         *,
         epochs: float,
         held_out: Pictures | None = None,
+        answer_every: float = 1,
         augment: bool = False,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.learner, self.pictures, self.held_out = learner, pictures, held_out
-        self.augment, self._clock = augment, clock
+        self.augment, self.answer_every, self._clock = augment, answer_every, clock
         settings = learner.settings
         self.steps_in_epoch = math.ceil(len(pictures) / settings.batch)
         self.steps = max(1, round(epochs * self.steps_in_epoch))
         self.window = max(4, self.steps_in_epoch // READINGS)
         windowed = settings.model_copy(update={"window": self.window})
-        self.settling = Settling(learner.chain, learner.ledger, windowed)
+        self.settling = Settling(learner.chain, learner.ledger, windowed, self._probe)
         self.progress = Progress(len(pictures), 4 * self.window * settings.batch)
         self.store = FeatureStore(settings.feature_bytes)
         self.events: list[Event] = []
@@ -130,7 +134,9 @@ class Epochs:
         for start in range(0, self.steps, self.steps_in_epoch):
             order = self._rng.permutation(len(self.pictures))
             self._epoch(start, order)
-            told.append(self._told(len(told) + 1, before, began))
+            last = start + self.steps_in_epoch >= self.steps
+            asked = last or (len(told) + 1) % self.answer_every == 0
+            told.append(self._told(len(told) + 1, before, began, asked=asked))
             tell(told[-1])
         self._finish()
         return told
@@ -192,6 +198,10 @@ class Epochs:
     def _floats(self, places: NDArray[np.int64]) -> Tensor:
         images = self.pictures.images[places]
         return self.learner.floats(crop_and_flip(images, self._rng) if self.augment else images)
+
+    def _probe(self) -> Tensor:
+        """A few pictures, always the same, for a score that looks at outputs."""
+        return self.learner.floats(self.pictures.images[:PROBED])
 
     # -- what leaves training ---------------------------------------------------------------
 
@@ -256,7 +266,7 @@ class Epochs:
         if self._losses:
             learner.progress.loss = self._losses[-1]
 
-    def _told(self, number: int, before: dict[str, Any], began: float) -> Epoch:
+    def _told(self, number: int, before: dict[str, Any], began: float, *, asked: bool) -> Epoch:
         learner = self.learner
         now = learner.ledger.totals()
         spent = {k: now[k] - before[k] for k in ("done", "full", "forward_done", "forward_full")}
@@ -265,7 +275,7 @@ class Epochs:
             number=number,
             loss=sum(losses) / len(losses) if losses else math.nan,
             accuracy=self.progress.newest_accuracy(len(self.pictures)),
-            held_out=self._answered() if self.held_out is not None else None,
+            held_out=self._answered() if asked and self.held_out is not None else None,
             depth=learner.trainer.cut,
             seconds=_spent(learner) - began,
             forward_saved=1 - spent["forward_done"] / max(1, spent["forward_full"]),

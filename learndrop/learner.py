@@ -34,6 +34,7 @@ from learndrop.progress import Progress
 from learndrop.rates import rate_at
 from learndrop.rehearsal import Rehearsal
 from learndrop.returning import put_back
+from learndrop.scorers import PROBED
 from learndrop.sender import Ruling
 from learndrop.settings import Settings
 from learndrop.settling import Settling
@@ -78,7 +79,7 @@ class Learner:
         self.ledger = Ledger(chain)
         self.progress = Progress(settings.accuracy_window, 4 * settings.window * settings.batch)
         self.watch = Watch(len(chain.units), settings.drift_delta, settings.drift_cooldown)
-        self.settling = Settling(chain, self.ledger, settings)
+        self.settling = Settling(chain, self.ledger, settings, self.probe)
         self.rehearsal = self._rehearsal()
         self.replay, self.features = self.rehearsal.replay, self.rehearsal.features
         self.belief = Belief(settings, self.trainer, self.ledger, self.replay, self.floats)
@@ -256,6 +257,11 @@ class Learner:
         self.life.drops += 1
         self._publish = True
         self.tell("drop", cause)
+
+    def probe(self) -> Tensor | None:
+        """The newest images, once there are enough, for a score that looks at outputs."""
+        places = self.replay.newest(PROBED)
+        return self.floats(self.replay.images[places]) if len(places) == PROBED else None
 
     def _move_cut(self, cut: int) -> None:
         if cut > self.trainer.cut:

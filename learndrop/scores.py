@@ -2,7 +2,7 @@
 
 Learn&Drop (arXiv 2604.23403) scores a layer by how much its parameters change and by whether it
 will go on learning. Its formulae were not to be had; what stands here is our own reading, and any
-class with the three methods of `Scorer` takes its place.
+class with the methods of `Scorer` takes its place (by name: scorers.py).
 """
 
 from __future__ import annotations
@@ -27,6 +27,15 @@ class Scorer(Protocol):
 
     def read(self) -> dict[int, Scores]:
         """End the window: scores by unit position."""
+
+    def forget(self) -> None:
+        """A drift was taken in: what was before says nothing about what comes."""
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The half-read window, for a checkpoint: tensors by name, and JSON values."""
+
+    def load(self, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> None:
+        """Take back what `state` gave, after `start` with the same units."""
 
 
 class MotionScorer:
@@ -70,7 +79,7 @@ class MotionScorer:
             moved = torch._foreach_sub(now, self._first[unit])
             held = self._before.setdefault(unit, [])
             scores[unit] = {
-                "motion": float(_norm(moved) / (_norm(self._first[unit]) * self._rates + 1e-12))
+                "motion": float(norm(moved) / (norm(self._first[unit]) * self._rates + 1e-12))
             }
             if len(held) == 2:
                 scores[unit]["persistence"] = float(_cosine(moved, held[1]))
@@ -105,8 +114,9 @@ def _same_shapes(a: Sequence[Tensor], b: Sequence[Tensor]) -> bool:
 
 def _cosine(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     product = torch.stack([t.sum() for t in torch._foreach_mul(list(a), list(b))]).sum()
-    return product / (_norm(a) * _norm(b) + 1e-12)
+    return product / (norm(a) * norm(b) + 1e-12)
 
 
-def _norm(tensors: Sequence[Tensor]) -> Tensor:
+def norm(tensors: Sequence[Tensor]) -> Tensor:
+    """Norm [] of all elements of the tensors together."""
     return torch.stack([t * t for t in torch._foreach_norm(list(tensors))]).sum().sqrt()

@@ -6,7 +6,7 @@ probation for one window, and is dropped only if the error did not rise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from learndrop.chain import Chain
 from learndrop.dropping import DropRule, best_cut
 from learndrop.ledger import Ledger
 from learndrop.progress import Progress
-from learndrop.scores import MotionScorer
+from learndrop.scorers import BOUNDS, KEYS, make_scorer
 from learndrop.settings import Settings
 
 
@@ -52,19 +52,28 @@ class Settling:
     Args:
         chain: the whole network.
         ledger: knows what a step costs, by cut.
-        settings: bounds of the rule, length of a window, budget of the feature store.
+        settings: the score, bounds of the rule, length of a window, budget of the feature store.
+        probe: gives a few images as the network's input, for a score that looks at outputs.
     """
 
-    def __init__(self, chain: Chain, ledger: Ledger, settings: Settings) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        ledger: Ledger,
+        settings: Settings,
+        probe: Callable[[], Tensor | None] = lambda: None,
+    ) -> None:
         self._chain, self._ledger, self._settings = chain, ledger, settings
         self._window = settings.window * settings.batch  # samples
-        self.scorer = MotionScorer()
+        self.scorer = make_scorer(settings.score, chain, probe, ledger.probe)
+        own = settings.persistence_low if settings.score == "persistence" else settings.score_low
         self.rule = DropRule(
             len(chain.units),
-            settings.persistence_low,
+            own or BOUNDS[settings.score],
             settings.settled_windows,
             settings.warmup_windows,
             settings.keep_units,
+            name=settings.score,
         )
         self.probation: Probation | None = None
         self.unit_scores: dict[int, dict[str, float]] = {}
@@ -79,7 +88,7 @@ class Settling:
         """
         scores = self.scorer.read()
         self.unit_scores.update(scores)
-        ceiling = self.rule.read({u: s.get("persistence") for u, s in scores.items()})
+        ceiling = self.rule.read({u: s.get(KEYS[self._settings.score]) for u, s in scores.items()})
         if self.probation is not None:
             return self._end_probation(self.probation, cut, progress)
         if not may_freeze:

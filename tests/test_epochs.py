@@ -13,7 +13,8 @@ import torch
 import learndrop
 from learndrop import datasets
 from learndrop.augment import crop_and_flip
-from learndrop.bench.epochs import bench_epochs, table
+from learndrop.bench.epoch_table import page, table
+from learndrop.bench.epochs import bench_epochs, chain_of
 from learndrop.epochs import Epochs, Pictures
 from learndrop.learner import Learner
 from tests.learning import QUICK, digits, learn, quick_settings
@@ -161,8 +162,41 @@ def test_the_papers_table_has_full_ours_and_the_same_seconds(tmp_path: Path) -> 
     assert [r["strategy"] for r in runs] == ["full", "learndrop", "full, same seconds"]
     assert short["job"]["epochs"] == pytest.approx(2 * min(1.0, ours["seconds"] / full["seconds"]))
     assert full["forward_saved"] == 0.0
-    written = (tmp_path / "table.md").read_text()
-    assert written.strip() == table(runs)
+    written = (tmp_path / "epochs.md").read_text()
+    assert written == page(runs) and table(runs) in written
     assert written.count("| digits | small-resnet10 |") == 3
-    assert len(list(tmp_path.glob("*.json"))) == 3
+    assert len(list((tmp_path / "epochs").glob("*.json"))) == 3
     json.dumps(runs, allow_nan=False)
+
+
+def test_a_vgg_for_small_pictures_ends_in_one_dense_layer() -> None:
+    settings = quick_settings(network="vgg11", image_size=32, classes=tuple("0123456789"))
+    chain = chain_of(settings, linear_head=True)
+    assert sum(p.numel() for p in chain.parameters()) < 10_000_000
+    assert chain.units[-1].out_shape == (10,) and chain.units[-1].in_shape[0] == 512
+    other = chain_of(settings, linear_head=True)
+    assert all(torch.equal(t, other.state_dict()[n]) for n, t in chain.state_dict().items())
+
+
+def test_the_page_holds_each_aim_against_its_figure() -> None:
+    def run(
+        strategy: str, seed: int, accuracy: float, seconds: float, saved: float
+    ) -> dict[str, Any]:
+        return {
+            "job": {"epochs": 4, "held_out": 100, "settings": {"batch": 16, "rate": 0.02}},
+            "data": "set", "network": "resnet152", "strategy": strategy, "seed": seed,
+            "images": 400, "accuracy": accuracy, "seconds": seconds, "forward_saved": saved,
+            "saved": saved, "depth": 3, "units": 6,
+            "machine": {"processor": "P", "torch": "2", "precision": {"dtype": "float32"}},
+        }  # fmt: skip
+
+    runs = [
+        run("full", 0, 0.80, 100, 0), run("full", 1, 0.82, 100, 0),
+        run("learndrop", 0, 0.80, 40, 0.85), run("learndrop", 1, 0.80, 44, 0.85),
+        run("full, same seconds", 0, 0.81, 40, 0),
+    ]  # fmt: skip
+    aims = page(runs).split("## Against the aims")[1]
+    assert "| forward FLOPs saved | 83.74% | 85.00% | yes |" in aims
+    assert "| seconds, of full's | below 0.5 | 0.42 | yes |" in aims
+    assert "| points of accuracy lost | at most 0.5 | 1.0 | **no** |" in aims
+    assert "same seconds | above 0 | -1.0 | **no** |" in aims  # of the seed that has both

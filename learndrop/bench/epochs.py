@@ -2,14 +2,16 @@
 
 Three trainings for each network, data set and seed, each in a process of its own: full; learndrop;
 and full training that is over after learndrop's seconds, its schedule squeezed to that. The last is
-the control that freezing methods have failed at. On a CPU seconds are processor seconds of all
-threads, so that others' load on the machine does not count.
+the control that freezing methods have failed at. On a CPU seconds are processor seconds, so that
+others' load on the machine does not count; they are fair on one thread (OMP_NUM_THREADS=1), since
+threads that wait for each other count too.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -17,13 +19,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import torch
+from torch import nn
 
-from learndrop import datasets
+from learndrop import datasets, networks, units
+from learndrop.bench.epoch_table import FULL, OURS, SHORT, Run
 from learndrop.bench.play import machine
+from learndrop.bench.redraw import redraw_page
+from learndrop.chain import Chain
 from learndrop.epochs import Epoch, Epochs, Pictures
 from learndrop.errors import BadInput, LearndropError
 from learndrop.files import write_atomic
@@ -31,11 +36,9 @@ from learndrop.learner import Learner
 from learndrop.settings import Settings
 
 NETWORKS = ("vgg11", "vgg16", "resnet50", "resnet152")
-FULL, OURS, SHORT = "full", "learndrop", "full, same seconds"
 # random first weights; maps of a whole data set
 FOR_EPOCHS: dict[str, Any] = {"rate": 0.02, "batch": 64, "feature_bytes": 2**30}
-
-Run = dict[str, Any]
+RUNS = "epochs"  # folder of the runs, beside their page
 
 
 def bench_epochs(
@@ -45,19 +48,21 @@ def bench_epochs(
     epochs: float = 20,
     images: int = 0,
     held_out: int = 1000,
+    linear_head: bool = False,
     seeds: Sequence[int] = (0,),
     out: Path = Path("out/epochs"),
     settings: dict[str, Any] | None = None,
     say: Callable[[str], None] = print,
 ) -> list[Run]:
-    """Train what is missing, write a JSON a run, and `table.md` of all runs in the folder.
+    """Train what is missing, write a JSON a run, and a page of all runs that are there.
 
     Args:
         source: a data set as `learndrop.datasets.load` takes it.
         networks: names as the setting `network` takes them.
         epochs: of full training.
         images: to train on; 0 takes all but those held out.
-        held_out: images that are only answered.
+        held_out: images that are only answered, once at the end.
+        linear_head: see `chain_of`.
         seeds: one set of runs each.
         out: folder for results; runs that are there are not done again.
         settings: settings that differ.
@@ -69,7 +74,7 @@ def bench_epochs(
     Raises:
         LearndropError: if a run failed, with what it said.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    (out / RUNS).mkdir(parents=True, exist_ok=True)
     runs: list[Run] = []
     for network in networks:
         for seed in seeds:
@@ -77,12 +82,12 @@ def bench_epochs(
                 "data": source,
                 "images": images,
                 "held_out": held_out,
+                "linear_head": linear_head,
                 "seed": seed,
                 "settings": FOR_EPOCHS | {"network": network} | (settings or {}),
             }
-            runs += _three(job, epochs, out, say)
-    every = [json.loads(path.read_text()) for path in sorted(out.glob("*.json"))]
-    (out / "table.md").write_text(table(every) + "\n")
+            runs += _three(job, epochs, out / RUNS, say)
+            redraw_page(out, RUNS)
     return runs
 
 
@@ -105,9 +110,10 @@ def _three(job: dict[str, Any], epochs: float, out: Path, say: Callable[[str], N
 def _apart(job: dict[str, Any], out: Path) -> Run:
     """The run of that job, done now in a process of its own unless it is there."""
     told = json.dumps(job, sort_keys=True)
+    name = json.dumps(job | {"data": Path(job["data"]).name}, sort_keys=True)
     network = str(job["settings"]["network"]).replace(":", "-")
     strategy = job["strategy"].replace(", ", "-").replace(" ", "-")
-    digest = hashlib.sha256(told.encode()).hexdigest()[:8]
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
     path = out / f"{network}-{strategy}-{job['seed']}-{digest}.json"
     if not path.exists():
         done = subprocess.run(
@@ -132,7 +138,8 @@ def train(job: dict[str, Any]) -> Run:
     data = datasets.load(job["data"], settings.image_size, wanted, seed=0)
     if len(data) <= job["held_out"]:
         raise BadInput(f"{job['data']} has {len(data)} images, {job['held_out']} are held out")
-    learner = Learner(settings.model_copy(update={"classes": tuple(data.classes)}))
+    settings = settings.model_copy(update={"classes": tuple(data.classes)})
+    learner = Learner(settings, chain=chain_of(settings, linear_head=job["linear_head"]))
     targets = learner.targets_of(data.labels)
     cut = len(data) - job["held_out"]
     training = Epochs(
@@ -140,13 +147,14 @@ def train(job: dict[str, Any]) -> Run:
         Pictures(data.images[:cut], targets[:cut]),
         epochs=job["epochs"],
         held_out=Pictures(data.images[cut:], targets[cut:]),
+        answer_every=math.inf,
         augment=bool(job.get("augment")),
         clock=time.process_time if learner.device.type == "cpu" else time.perf_counter,
     )
     told: list[Epoch] = training.run()
     last = told[-1]
     return {
-        "job": job,
+        "job": job | {"data": Path(job["data"]).name},
         "data": data.name,
         "network": settings.network,
         "strategy": job["strategy"],
@@ -164,39 +172,22 @@ def train(job: dict[str, Any]) -> Run:
     }
 
 
-def table(runs: Sequence[Run]) -> str:
-    """A Markdown table: one row for each data set, network and strategy, means over the seeds."""
-    head = (
-        "data", "network", "strategy", "epochs", "held-out accuracy %", "against full",
-        "training s", "of full", "forward FLOPs saved %", "all FLOPs saved %",
-        "units out at the end", "seeds",
-    )  # fmt: skip
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    groups: dict[tuple[str, str, str], list[Run]] = {}
-    order = (FULL, OURS, SHORT)
-    for run in sorted(
-        runs, key=lambda r: (r["data"], r["network"], order.index(r["strategy"]), r["seed"])
-    ):
-        groups.setdefault((run["data"], run["network"], run["strategy"]), []).append(run)
-    for (data, network, strategy), same in groups.items():
-        full = groups[data, network, FULL]
-        accuracy, seconds = _mean(same, "accuracy"), _mean(same, "seconds")
-        row = (
-            data, network, strategy, f"{fmean(r['job']['epochs'] for r in same):.1f}",
-            f"{100 * accuracy:.1f}", f"{100 * (accuracy - _mean(full, 'accuracy')):+.1f}",
-            f"{seconds:.1f}", f"{seconds / _mean(full, 'seconds'):.2f}",
-            f"{100 * _mean(same, 'forward_saved'):.1f}", f"{100 * _mean(same, 'saved'):.1f}",
-            f"{_mean(same, 'depth'):.1f} of {same[0]['units']}", str(len(same)),
-        )  # fmt: skip
-        lines.append("| " + " | ".join(row) + " |")
-    return "\n".join(lines)
+def chain_of(settings: Settings, linear_head: bool) -> Chain:
+    """The network of the settings, cut.
 
-
-def _mean(runs: Sequence[Run], key: str) -> float:
-    return fmean(float(run[key]) for run in runs)
+    With `linear_head`, a VGG's three dense layers, made for pictures of 224 px (100 million
+    weights), give way to one of 512 inputs, as VGGs for 32 px are built.
+    """
+    size, classes = settings.image_size, len(settings.classes)
+    model = networks.build(settings.network, classes, seed=settings.seed, image_size=size)
+    if linear_head and settings.network.startswith("vgg"):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            model.avgpool, model.classifier = nn.AdaptiveAvgPool2d(1), nn.Linear(512, classes)
+    return units.cut(model.eval(), torch.zeros(1, 3, size, size))
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0)))))
     result = train(json.loads(sys.stdin.read()))
     write_atomic(Path(sys.argv[1]), json.dumps(result, allow_nan=False).encode())

@@ -61,6 +61,9 @@ def bench(
     ] = None,
     images: Annotated[int, typer.Option(help="With --epochs: to train on; 0 is all.", min=0)] = 0,
     held_out: Annotated[int, typer.Option(help="With --epochs: only answered.", min=1)] = 1000,
+    linear_head: Annotated[
+        bool, typer.Option(help="With --epochs: VGGs end in one dense layer, as those for 32 px.")
+    ] = False,
     redraw: Annotated[
         Path | None, typer.Option(help="Only draw again what the runs in this folder give.")
     ] = None,
@@ -76,13 +79,13 @@ def bench(
 
     from learndrop.bench import plans
     from learndrop.bench.command import bench as run_bench
-    from learndrop.bench.redraw import TABLES
-    from learndrop.bench.redraw import redraw as draw
+    from learndrop.bench.redraw import TABLES, redraw_all
     from learndrop.bench.strategies import strategy as known
     from learndrop.settings import load_settings
 
     if redraw is not None:
-        typer.echo(draw(redraw).read_text())
+        for page in redraw_all(redraw):
+            typer.echo(page.read_text())
         return
 
     if epochs > 0:
@@ -96,12 +99,13 @@ def bench(
             epochs=epochs,
             images=images,
             held_out=held_out,
+            linear_head=linear_head,
             seeds=tuple(seed or (0,)),
             out=out,
             settings=given_settings,
             say=typer.echo,
         )
-        typer.echo((out / "table.md").read_text())
+        typer.echo((out / "epochs.md").read_text())
         return
 
     own = {"worker_threads": 1} if processor else {}

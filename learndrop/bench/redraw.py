@@ -2,19 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+from learndrop.bench import epoch_table, rank_table
 from learndrop.bench.aims import aims
 from learndrop.bench.curves import plot_curves
 from learndrop.bench.frontier import plot_frontier
 from learndrop.bench.runs import Group, grouped, read_runs
 from learndrop.bench.tables import table
+from learndrop.errors import BadInput
 from learndrop.files import write_atomic
 
 RUNS = "runs"
 TABLES = "frontier.md"
 FEWEST_STRATEGIES = 3  # for a plot of a frontier
+
+# pages of other experiments: each named as the folder of its runs, beside it
+PAGES: dict[str, Callable[[Sequence[dict[str, Any]]], str]] = {
+    "epochs": epoch_table.page,
+    "scores": rank_table.page,
+}
+
+
+def redraw_all(out: Path) -> list[Path]:
+    """Draw every page that the folders of runs in `out` allow.
+
+    Raises:
+        BadInput: if there are no runs.
+        DamagedFile: if a file there is none.
+    """
+    written = [redraw_page(out, name) for name in PAGES if any((out / name).glob("*.json"))]
+    if not written or any((out / RUNS).glob("*.json")):
+        written.insert(0, redraw(out))
+    return written
+
+
+def redraw_page(out: Path, name: str) -> Path:
+    """Draw the page `out`/NAME.md of the runs in `out`/NAME.
+
+    Raises:
+        BadInput: if there are no runs.
+    """
+    runs = [json.loads(path.read_text()) for path in sorted((out / name).glob("*.json"))]
+    if not runs:
+        raise BadInput(f"{out / name} has no runs", item=name)
+    path = out / f"{name}.md"
+    write_atomic(path, PAGES[name](runs).encode())
+    return path
 
 
 def redraw(out: Path) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from learndrop.settings.room import MIB, Room
@@ -18,6 +20,10 @@ class DroppingSettings(Room):
     """Windows after a start or a drift in which nothing is dropped."""
     settled_windows: int = Field(2, ge=1, le=100)
     """Windows in a row a unit must score low to count as learned."""
+    score: Literal["persistence", "motion", "directedness", "function", "gradient"] = "persistence"
+    """What tells that a unit has settled; docs/figures/scores.md compares them."""
+    score_low: float = Field(0.0, ge=0, le=1)
+    """Bound of any `score` but persistence; 0 takes that score's own."""
     persistence_low: float = Field(0.4, gt=0, le=1)
     """A unit wanders instead of learning when its persistence (-1 to 1) is at most this."""
     keep_units: int = Field(1, ge=1)
