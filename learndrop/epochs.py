@@ -1,7 +1,8 @@
 """Training in epochs on a fixed data set by the same engine: the setting of the paper.
 
 Shuffled passes, a rate that rises and falls over the whole, the same scores and the same rule for
-what leaves training. Maps below the cut are stored as batches come by, each picture's once for a
+what leaves training; whether the network still gets better is asked of the same pictures, a pass
+ago and now. Maps below the cut are stored as batches come by, each picture's once for a
 cut; with augmentation a share of them is made anew from another view each epoch.
 """
 
@@ -15,21 +16,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from learndrop.augment import crop_and_flip
 from learndrop.events import Event
 from learndrop.features import FeatureStore
 from learndrop.learner import Learner
-from learndrop.progress import Progress
+from learndrop.passes import Passes, Pictures, Places
+from learndrop.rates import WARM_UP, rate_of
 from learndrop.scorers import PROBED
 from learndrop.settling import Move, Settling
 from learndrop.trainer import Step
 
 READINGS = 4  # windows in an epoch
 REFRESHED = 0.1  # share of stored maps made anew each epoch, where views differ
-WARM_UP = 0.1  # share of all steps in which the rate rises
 AT_ONCE = 256  # images in one pass that only answers
 
 
@@ -57,29 +57,6 @@ class Epoch:
     seconds: float
     forward_saved: float
     saved: float
-
-
-@dataclass(frozen=True, slots=True)
-class Pictures:
-    """A labelled set: images uint8 [N, S, S, 3], class indices int64 [N] (-1: of no class)."""
-
-    images: NDArray[np.uint8]
-    targets: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-
-def rate_of(step: int, steps: int, top: float) -> float:
-    """The rate of a step of a schedule whose end is known: up in a line, down as a cosine.
-
-    >>> [round(rate_of(s, 100, 1.0), 2) for s in (0, 9, 10, 55, 99)]
-    [0.1, 1.0, 1.0, 0.5, 0.0]
-    """
-    rise = max(1, round(WARM_UP * steps))
-    if step < rise:
-        return top * (step + 1) / rise
-    return top * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
 
 
 class Epochs:
@@ -114,14 +91,15 @@ class Epochs:
         self.window = max(4, self.steps_in_epoch // READINGS)
         windowed = settings.model_copy(update={"window": self.window})
         self.settling = Settling(learner.chain, learner.ledger, windowed, self._probe)
-        self.progress = Progress(len(pictures), 4 * self.window * settings.batch)
+        self.progress = Passes(len(pictures), 4 * self.window * settings.batch)
         self.store = FeatureStore(settings.feature_bytes)
         self.events: list[Event] = []
         self._held = np.zeros(len(pictures), np.bool_)
         self._targets = torch.from_numpy(pictures.targets).to(learner.device)
         self._rng = np.random.default_rng(settings.seed)
-        self._unread: list[Step] = []
+        self._unread: list[tuple[Places, Step]] = []
         self._losses: list[float] = []
+        self._began = learner.life.steps
 
     def run(self, tell: Callable[[Epoch], None] = lambda epoch: None) -> list[Epoch]:
         """Train; `tell` hears of each epoch when it is over."""
@@ -141,7 +119,7 @@ class Epochs:
         self._finish()
         return told
 
-    def _epoch(self, start: int, order: NDArray[np.int64]) -> None:
+    def _epoch(self, start: int, order: Places) -> None:
         batch = self.learner.settings.batch
         for number in range(start, min(self.steps, start + self.steps_in_epoch)):
             self._step(order[(number - start) * batch :][:batch], number)
@@ -149,21 +127,21 @@ class Epochs:
                 self._end_window()
         self._read()
 
-    def _step(self, places: NDArray[np.int64], number: int) -> None:
+    def _step(self, places: Places, number: int) -> None:
         learner = self.learner
         rate = learner.guard.caution * rate_of(number, self.steps, learner.settings.rate)
         with learner.life.timed("build", self._clock):
             maps = self._maps(places)
         with learner.life.timed("train", self._clock):
             targets = self._targets[torch.from_numpy(places).to(learner.device)]
-            self._unread.append(learner.trainer.step(maps, targets, rate))
+            self._unread.append((places, learner.trainer.step(maps, targets, rate)))
         self.settling.scorer.after_step(rate)
         learner.ledger.train(learner.trainer.cut, len(places))
         learner.life.steps += 1
 
     # -- maps below the cut -----------------------------------------------------------------
 
-    def _maps(self, places: NDArray[np.int64]) -> Tensor:
+    def _maps(self, places: Places) -> Tensor:
         """What enters the cut for the pictures at `places`: stored, or made now and stored."""
         trainer = self.learner.trainer
         if trainer.cut == 0:
@@ -185,7 +163,7 @@ class Epochs:
         whole[torch.from_numpy(~stored)] = made
         return whole
 
-    def _keep(self, places: NDArray[np.int64], made: Tensor) -> None:
+    def _keep(self, places: Places, made: Tensor) -> None:
         """Store maps while there is room: in shuffled passes, to evict one for another gains
         nothing."""
         room = self.store.capacity - len(self.store)
@@ -195,7 +173,7 @@ class Epochs:
             self.store.put(places[kept], made[torch.from_numpy(kept).to(made.device)])
             self._held[places[kept]] = True
 
-    def _floats(self, places: NDArray[np.int64]) -> Tensor:
+    def _floats(self, places: Places) -> Tensor:
         images = self.pictures.images[places]
         return self.learner.floats(crop_and_flip(images, self._rng) if self.augment else images)
 
@@ -208,9 +186,10 @@ class Epochs:
     def _end_window(self) -> None:
         self._read()
         learner = self.learner
-        move = self.settling.read(
-            learner.trainer.cut, self.progress, may_freeze=learner.settings.drop
-        )
+        # while the rate rises weights wander because nothing has begun to be learned
+        risen = learner.life.steps - self._began >= WARM_UP * self.steps
+        may_freeze = learner.settings.drop and risen
+        move = self.settling.read(learner.trainer.cut, self.progress, may_freeze=may_freeze)
         if move is not None:
             self._obey(move)
         learner.guard.end_window()
@@ -248,9 +227,9 @@ class Epochs:
         learner, unread = self.learner, self._unread
         self._unread = []
         with learner.life.timed("train", self._clock):
-            read = [(float(s.loss), bool(s.taken), s.right.tolist()) for s in unread]
-        for loss, taken, right in read:
-            self.progress.add(right)
+            read = [(at, float(s.loss), bool(s.taken), s.right.tolist()) for at, s in unread]
+        for places, loss, taken, right in read:
+            self.progress.answered(places, right)
             if taken:
                 self._losses.append(loss)
             judged = learner.guard.after_step(loss, taken=taken)

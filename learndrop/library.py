@@ -17,13 +17,14 @@ from learndrop import checkpoint
 from learndrop import units as cutting
 from learndrop.by_hand import Part, by_hand
 from learndrop.chain import Chain
-from learndrop.epochs import Epoch, Epochs, Pictures
+from learndrop.epochs import Epoch, Epochs
 from learndrop.errors import BadInput, BadNetwork, DamagedFile
 from learndrop.events import Event
 from learndrop.files import write_atomic
 from learndrop.items import Item, Label, Order, Source, chunks, items, picture, plain_label
 from learndrop.learner import Learner as Engine
 from learndrop.messages import Sample
+from learndrop.passes import Pictures
 from learndrop.settings import Settings, load_settings
 
 ABOUT = "learner.json"  # beside the checkpoint: what it takes to load it

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
+WARM_UP = 0.1  # share of a schedule in which the rate rises
+
 
 def rate_at(samples: int, *, top: float, floor: float, halving: int) -> float:
     """The rate `samples` after the start or the last drift.
@@ -17,3 +21,15 @@ def rate_at(samples: int, *, top: float, floor: float, halving: int) -> float:
     0.001
     """
     return top * max(floor, 1.0 / (1.0 + samples / halving))
+
+
+def rate_of(step: int, steps: int, top: float) -> float:
+    """The rate of a step of a schedule whose end is known: up in a line, down as a cosine.
+
+    >>> [round(rate_of(s, 100, 1.0), 2) for s in (0, 9, 10, 55, 99)]
+    [0.1, 1.0, 1.0, 0.5, 0.0]
+    """
+    rise = max(1, round(WARM_UP * steps))
+    if step < rise:
+        return top * (step + 1) / rise
+    return top * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))

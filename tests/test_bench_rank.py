@@ -41,8 +41,11 @@ def test_a_fork_leaves_the_learner_as_it_was(measured: dict[str, Any]) -> None:
     assert unforked["rows"] == [] and unforked["accuracy"] == measured["accuracy"]
 
 
-def test_dropping_a_network_that_knows_nothing_costs(measured: dict[str, Any]) -> None:
-    assert max(row["loss_gained"] for row in measured["rows"]) > 0.05
+def test_a_cut_before_anything_was_learned_costs_more_the_deeper_it_is() -> None:
+    young = Trial("digits", ("clean",), length=1600, every=1, ahead=512, settings=QUICK)
+    first = [row for row in measure(young)["rows"] if row["samples"] == 128]
+    harms = [row["loss_gained"] for row in first]
+    assert harms[-1] > harms[0] and harms[-1] > 0.0
 
 
 def test_rank_correlation() -> None:

@@ -15,8 +15,9 @@ from learndrop import datasets
 from learndrop.augment import crop_and_flip
 from learndrop.bench.epoch_table import page, table
 from learndrop.bench.epochs import bench_epochs, chain_of
-from learndrop.epochs import Epochs, Pictures
+from learndrop.epochs import Epochs
 from learndrop.learner import Learner
+from learndrop.passes import Pictures
 from tests.learning import QUICK, digits, learn, quick_settings
 
 DATA = datasets.load("digits", 16, seed=0)

@@ -88,7 +88,7 @@ def test_function_change_begins_at_the_unit_that_changed() -> None:
     scorer.start(parameters)
     with torch.no_grad():
         for p in chain.units[2].module.parameters():
-            p += torch.randn_like(p)
+            p.add_(torch.randn_like(p))
     told = {u: s["function"] for u, s in scorer.read().items()}
     assert told[0] == pytest.approx(0, abs=1e-5) and told[1] == pytest.approx(0, abs=1e-5)
     assert all(told[u] > 0.01 for u in range(2, len(chain)))
@@ -128,7 +128,7 @@ def test_a_score_goes_on_identically_after_save_and_load(name: str) -> None:
                 for p in ps:
                     p.grad = torch.randn_like(p)
                     with torch.no_grad():
-                        p -= 0.01 * p.grad
+                        p.sub_(0.01 * p.grad)
             for scorer in scorers:
                 scorer.after_step(0.01)
 

@@ -29,10 +29,11 @@ from learndrop.bench.epoch_table import FULL, OURS, SHORT, Run
 from learndrop.bench.play import machine
 from learndrop.bench.redraw import redraw_page
 from learndrop.chain import Chain
-from learndrop.epochs import Epoch, Epochs, Pictures
+from learndrop.epochs import Epoch, Epochs
 from learndrop.errors import BadInput, LearndropError
 from learndrop.files import write_atomic
 from learndrop.learner import Learner
+from learndrop.passes import Pictures
 from learndrop.settings import Settings
 
 NETWORKS = ("vgg11", "vgg16", "resnet50", "resnet152")

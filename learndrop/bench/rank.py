@@ -167,6 +167,7 @@ def _end(
         copy.drop_to(cut, "to see what it costs")
         copy.settling.scorer.start(copy.trainer.trained)
     reports = [copy.learn(batch) for batch in future]
+    copy.rehearsal.adapt_statistics(copy.floats)  # a drop does: what is compared is the weights
     losses = []
     for batch in after:
         x = copy.floats(np.stack([s.image for s in batch]))
