@@ -278,7 +278,7 @@ class Epochs:
         if self.settling.probation is not None:
             learner.trainer.move_cut(self.settling.probation.back_to)
         self.store.clear()
-        usual = Settling(learner.chain, learner.ledger, learner.settings)
+        usual = Settling(learner.chain, learner.ledger, learner.settings, learner.probe)
         usual.rule.load_json(self.settling.rule.to_json())
         usual.unit_scores = self.settling.unit_scores
         learner.settling = usual
