@@ -33,6 +33,16 @@ class Counts:
         return self.accepted - self.learned - self.buried - self.deleted - self.pending
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What waits to be learned: samples, their bytes of pixels, and how many are learned a second
+    (0 while that is not known)."""
+
+    samples: int
+    bytes: int
+    rate: float
+
+
 def counts_from(answer: Sequence[Any]) -> Counts:
     """Read the answers to HMGET of COUNTED and XLEN."""
     accepted, learned, buried, deleted = (int(n or 0) for n in answer[0])

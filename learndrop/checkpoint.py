@@ -22,19 +22,27 @@ import numpy as np
 import orjson
 import torch
 from safetensors.torch import load
-from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from learndrop.candidate import Candidate
 from learndrop.chain import Chain
 from learndrop.errors import BadSettings, DamagedFile, NotLeading, UnknownFileFormat
 from learndrop.events import Event
-from learndrop.files import ASIDE, make_folder, remove_folder, rename_folder, sync_folder, write_new
+from learndrop.files import (
+    ASIDE,
+    make_folder,
+    remove_folder,
+    rename_folder,
+    sync_folder,
+    write_new,
+    write_pieces,
+)
 from learndrop.learner import Learner
 from learndrop.life import Life, Recovery
 from learndrop.precision import Choice
 from learndrop.settings import Settings
 from learndrop.spec import NetworkSpec
+from learndrop.tensor_file import Digest, pieces
 
 FORMAT = 1
 SAME = ("network", "image_size", "pixel_mean", "pixel_std", "fit")  # or the weights mean nothing
@@ -70,12 +78,10 @@ def save(
         for left in root.glob(f".*{ASIDE}"):  # half written, or half removed, by who died
             remove_folder(left)
     number = max((int(p.name) for p in _folders(root)), default=0) + 1
-    tensors = to_bytes({n: t.contiguous() for n, t in _tensors(learner).items()})
-    state = {
+    state: dict[str, Any] = {
         "format": FORMAT,
         "number": number,
         "position": position,
-        "tensors": {"bytes": len(tensors), "sha256": hashlib.sha256(tensors).hexdigest()},
         "same": {k: _plain(getattr(learner.settings, k)) for k in SAME},
         "learner": _values(learner),
     }
@@ -83,7 +89,9 @@ def save(
     aside = _aside(folder)
     try:
         aside.mkdir()
-        write_new(aside / "tensors.safetensors", tensors)
+        digest = Digest()
+        write_pieces(aside / "tensors.safetensors", digest.passed(pieces(_tensors(learner))))
+        state["tensors"] = {"bytes": digest.bytes, "sha256": digest.sha256}
         write_new(aside / "state.json", _sealed(state))
         sync_folder(aside)
         with sealing or nullcontext():
@@ -214,7 +222,7 @@ def _tensors(learner: Learner) -> dict[str, Tensor]:
         },
     }
     return {
-        f"{part}/{name}": tensor.detach().cpu()
+        f"{part}/{name}": tensor
         for part, tensors in parts.items()
         for name, tensor in tensors.items()
     }

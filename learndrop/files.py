@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from learndrop.errors import DamagedFile
@@ -42,11 +43,20 @@ def write_new(path: Path, data: bytes) -> None:
     Raises:
         OSError: if it exists, or the disk refuses.
     """
+    write_pieces(path, [memoryview(data)])
+
+
+def write_pieces(path: Path, pieces: Iterable[memoryview]) -> None:
+    """The same for bytes that are not in one place.
+
+    Raises:
+        OSError: if it exists, or the disk refuses.
+    """
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     try:
-        left = memoryview(data)
-        while len(left):
-            left = left[_write(fd, left) :]
+        for left in pieces:
+            while len(left):
+                left = left[_write(fd, left) :]
         _fsync(fd)
     finally:
         os.close(fd)

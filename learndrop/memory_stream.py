@@ -9,7 +9,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 
-from learndrop.account import Counts, account
+from learndrop.account import Counts, Waiting, account
 from learndrop.fates import Fate, fate_from, unknown
 from learndrop.ids import START, checked_id, milliseconds
 from learndrop.memory_consumer import MemoryConsumer
@@ -83,6 +83,12 @@ class MemoryStream:
     async def counts(self) -> Counts:
         """See Publisher."""
         return self.account()
+
+    async def waiting(self) -> Waiting:
+        """See Publisher."""
+        with self.changed:
+            held = sum(map(size_of, self.entries.values()))
+            return Waiting(len(self.entries), held, 0.0)
 
     async def discard(self, ids: Sequence[str]) -> list[Discarded]:
         """See Publisher."""

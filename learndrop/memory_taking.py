@@ -94,7 +94,9 @@ class MemoryTaking:
         if not fresh or not who or factor is None:
             return
         mine = sum(fields.get(b"key") == who.encode() for fields in waiting)
-        allowed = max(0, int(factor * (room(fresh, settings) - number - len(fresh))))
+        allowed = max(
+            0, int(factor * (room(max(map(size_of, fresh)), settings) - number - len(fresh)))
+        )
         if mine + len(fresh) > allowed:
             raise share_full(who, len(fresh), number, mine, allowed, rate=0.0)
 

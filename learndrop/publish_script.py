@@ -31,15 +31,16 @@ PUBLISH = (
     + """
 -- KEYS stream, counters, batches, order of batches, names, order of names.
 -- ARGV most entries, most bytes, share, entries the share is of, who, batch, content, seconds and
--- number that batches are kept, number that names are kept, samples, bytes, number of names (as
--- many as samples, or none), then each name and its bytes; the number of names and values that all
--- samples have alike, and these; the number of the other fields, their names, and for each sample
--- their values.
--- Returns what was found and: taken, ids, duplicates | again, told | other | full, ... | share, ...
+-- number that batches are kept, number that names are kept, samples; names as a column (empty if
+-- nobody has one); the number of names and values that all samples have alike, and these; then each
+-- other field: its name, and its values as a column.
+-- A column is two arguments: how many bytes each value has (one number if all have as many), and
+-- the values one after the other.
+-- Returns what was found and: taken, ids | again, ids | other | full, ... | share, ...
 local most, most_bytes, share, room = unpack(ARGV, 1, 4)
 local who, batch, content = ARGV[5], ARGV[6], ARGV[7]
 local ttl_s, batches_kept, names_kept = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
-local samples, bytes, named = tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13])
+local samples, named = tonumber(ARGV[11]), ARGV[12] ~= ''
 local now = tonumber(redis.call('TIME')[1])
 
 -- A key of a wrong type must be met before anything is written: what was, would stay.
@@ -54,17 +55,35 @@ if batch ~= '' then
   end
 end
 
+local function column(at)
+  local widths, all, values, from = string.gmatch(ARGV[at], '%d+'), ARGV[at + 1], {}, 1
+  local width = tonumber(ARGV[at])
+  for n = 1, samples do
+    local past = from + (width or tonumber(widths()))
+    values[n], from = string.sub(all, from, past - 1), past
+  end
+  return values
+end
+local names = named and column(12) or {}
+local alike = 14 + tonumber(ARGV[14])
+local fields, values, images = {}, {}, nil
+for at = alike + 1, #ARGV, 3 do
+  fields[#fields + 1], values[#values + 1] = ARGV[at], column(at + 1)
+  if ARGV[at] == 'image' then images = values[#values] end
+end
+
 -- Which are known: under which id, or from which place of this batch.
-local known, duplicates, first, fresh = {}, {}, {}, samples
-for n = 1, named do
-  local name = ARGV[12 + 2 * n]
+local known, duplicates, first, fresh, bytes = {}, 0, {}, samples, 0
+for n = 1, samples do
+  local name = names[n] or ''
   if name ~= '' then
     known[n] = first[name] or redis.call('HGET', KEYS[5], name) or nil
     first[name] = known[n] or n
   end
   if known[n] then
-    duplicates[#duplicates + 1] = n - 1
-    fresh, bytes = fresh - 1, bytes - tonumber(ARGV[13 + 2 * n])
+    duplicates, fresh = duplicates + 1, fresh - 1
+  else
+    bytes = bytes + #images[n]
   end
 end
 
@@ -85,44 +104,39 @@ if fresh > 0 then
   if who ~= '' then redis.call('HINCRBY', KEYS[2], 'waiting:' .. who, fresh) end
 end
 
-local at = 14 + 2 * named
-local alike = tonumber(ARGV[at])
-local own = tonumber(ARGV[at + 1 + alike])
-local command, ids = {'XADD', KEYS[1], '*', unpack(ARGV, at + 1, at + alike)}, {}
+local command, ids = {'XADD', KEYS[1], '*', unpack(ARGV, 15, alike)}, {}
 local filled = #command
-at = at + 1 + alike
-for field = 1, own do command[filled + 2 * field - 1] = ARGV[at + field] end
 for n = 1, samples do
-  at = at + own
   local id = known[n]
   if type(id) == 'number' then id = ids[id] end
   if not id then
-    for field = 1, own do command[filled + 2 * field] = ARGV[at + field] end
+    for field = 1, #fields do
+      command[filled + 2 * field - 1], command[filled + 2 * field] = fields[field], values[field][n]
+    end
     id = redis.call(unpack(command))
-    local name = named > 0 and ARGV[12 + 2 * n] or ''
-    if name ~= '' then
-      redis.call('HSET', KEYS[5], name, id)
-      redis.call('LPUSH', KEYS[6], name)
+    if named and names[n] ~= '' then
+      redis.call('HSET', KEYS[5], names[n], id)
+      redis.call('LPUSH', KEYS[6], names[n])
     end
   end
   ids[n] = id
 end
-for _ = 1, named > 0 and redis.call('LLEN', KEYS[6]) - names_kept or 0 do
+for _ = 1, named and redis.call('LLEN', KEYS[6]) - names_kept or 0 do
   redis.call('HDEL', KEYS[5], redis.call('RPOP', KEYS[6]))
 end
 
+-- Ids of one millisecond are one run.
+local ms, seq = string.match(ids[1], '^(%d+)-(%d+)$')
+local told = ids[1] .. '+' .. samples
+if duplicates > 0 or ids[samples] ~= ms .. '-' .. (tonumber(seq) + samples - 1) then
+  local each = {}
+  for n = 1, samples do each[n] = ids[n] .. (known[n] and '*' or '') end
+  told = table.concat(each, ' ')
+end
 if batch ~= '' then
-  -- Ids of one millisecond are one run.
-  local ms, seq = string.match(ids[1], '^(%d+)-(%d+)$')
-  local told = ids[1] .. '+' .. samples
-  if #duplicates > 0 or ids[samples] ~= ms .. '-' .. (tonumber(seq) + samples - 1) then
-    local each = {}
-    for n = 1, samples do each[n] = ids[n] .. (known[n] and '*' or '') end
-    told = table.concat(each, ' ')
-  end
   remember(KEYS[3], KEYS[4], batch, content, told, now, ttl_s, batches_kept)
 end
-return {'taken', ids, duplicates}
+return {'taken', told}
 """
 )
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, cast
 
 import redis
 
-from learndrop.account import COUNTED, Counts, counts_from
+from learndrop.account import COUNTED, Counts, Waiting, counts_from
 from learndrop.connections import connect_async
 from learndrop.fates import Fate, fate_from, unknown
 from learndrop.gap import Gap
@@ -64,6 +64,14 @@ class Publisher(Protocol):
 
     async def counts(self) -> Counts:
         """Read the account.
+
+        Raises:
+            StreamAway: when Redis does not answer.
+        """
+        ...
+
+    async def waiting(self) -> Waiting:
+        """Read what waits.
 
         Raises:
             StreamAway: when Redis does not answer.
@@ -211,6 +219,15 @@ class RedisPublisher:
                 both.hmget(self._keys.counters, COUNTED)
                 both.xlen(self._keys.stream)
                 return counts_from(await both.execute())
+
+    async def waiting(self) -> Waiting:
+        """See Publisher."""
+        async with mending_async(self._redis, self._keys):
+            async with self._redis.pipeline(transaction=True) as both:
+                both.xlen(self._keys.stream)
+                both.hmget(self._keys.counters, "bytes", "rate")
+                samples, (held, rate) = await both.execute()
+        return Waiting(int(samples), int(held or 0), float(rate or 0))
 
     async def discard(self, ids: Sequence[str]) -> list[Discarded]:
         """See Publisher."""

@@ -11,12 +11,14 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
 
 from learndrop.errors import OtherContent, ShareFull, StreamFull, TooLarge
 from learndrop.keys import Keys
-from learndrop.messages import Sample
+from learndrop.messages import Sample, Value, columns
 from learndrop.settings import Settings
 
 MARK = b"by", b"learndrop"
@@ -46,7 +48,7 @@ class Once:
         for sample in samples:
             told = f"{sample.image.shape} {len(sample.label)} {sample.label} {sample.name}\n"
             parts.update(told.encode())
-            parts.update(sample.image.tobytes())
+            parts.update(np.ascontiguousarray(sample.image).data)
         return cls(key, parts.hexdigest())
 
 
@@ -79,6 +81,16 @@ def fields_of(samples: Sequence[Sample], settings: Settings) -> list[dict[bytes,
     """Encode samples as entries, refusing what could never fit.
 
     Raises:
+        TooLarge: as `check_size`.
+    """
+    check_size(samples, settings)
+    return [{**sample.to_fields(), MARK[0]: MARK[1]} for sample in samples]
+
+
+def check_size(samples: Sequence[Sample], settings: Settings) -> None:
+    """Refuse what could never fit.
+
+    Raises:
         TooLarge: when the samples alone are more than the stream, or a key's share of it, may hold.
     """
     most = settings.max_pending
@@ -87,21 +99,19 @@ def fields_of(samples: Sequence[Sample], settings: Settings) -> list[dict[bytes,
     if len(samples) > most:
         told = f"{len(samples)} samples at once, the stream holds {most}"
         raise TooLarge(told, item="samples", limit=most, value=len(samples))
-    entries = [{**sample.to_fields(), MARK[0]: MARK[1]} for sample in samples]
-    if (total := sum(map(size_of, entries))) > (limit := settings.max_pending_bytes):
+    total = sum(sample.image.nbytes for sample in samples)
+    if total > (limit := settings.max_pending_bytes):
         told = f"{total} bytes of pixels at once, the stream holds {limit}"
         raise TooLarge(told, item="samples", limit=limit, value=total)
-    return entries
 
 
-def room(entries: Sequence[Mapping[bytes, bytes]], settings: Settings) -> int:
-    """Entries like these that the stream holds, by whichever of its two limits is the tighter.
+def room(largest: int, settings: Settings) -> int:
+    """Entries of that many bytes that the stream holds, by whichever limit is the tighter.
 
     >>> from learndrop.settings import load_settings
-    >>> room([{b"image": bytes(2048)}], load_settings(max_pending=10, max_pending_bytes=4096))
+    >>> room(2048, load_settings(max_pending=10, max_pending_bytes=4096))
     2
     """
-    largest = max(map(size_of, entries), default=0)
     by_bytes = settings.max_pending_bytes // largest if largest else settings.max_pending
     return min(settings.max_pending, by_bytes)
 
@@ -141,16 +151,18 @@ def script_arguments(
     """The arguments of PUBLISH.
 
     Raises:
-        TooLarge: as `fields_of`.
+        TooLarge: as `check_size`.
     """
-    entries = fields_of(samples, settings)
+    check_size(samples, settings)
     who = samples[0].key
     factor = share_factor(settings) if who else None
-    arguments: list[str | bytes | int] = [
+    named = any(sample.name for sample in samples)
+    names = [owned(who, s.name) if s.name else b"" for s in samples] if named else []
+    return [
         settings.max_pending,
         settings.max_pending_bytes,
         "" if factor is None else f"{factor:.6f}",
-        room(entries, settings),
+        room(max(sample.image.nbytes for sample in samples), settings),
         who,
         owned(who, once.key) if once else b"",
         once.content if once else "",
@@ -158,29 +170,40 @@ def script_arguments(
         settings.idempotency_kept,
         settings.sample_ids_kept,
         len(samples),
-        sum(map(size_of, entries)),
+        *column(names),
+        *packed(columns(samples) | {MARK[0]: [MARK[1]] * len(samples)}),
     ]
-    if any(sample.name for sample in samples):
-        arguments.append(len(samples))
-        for sample, fields in zip(samples, entries, strict=True):
-            arguments += [owned(who, sample.name) if sample.name else b"", size_of(fields)]
-    else:
-        arguments.append(0)
-    return arguments + packed(entries)
 
 
-def packed(entries: Sequence[Mapping[bytes, bytes]]) -> list[str | bytes | int]:
-    """Entries as arguments of PUBLISH: what all have alike is told once, what one lacks is empty.
+def packed(fields: Mapping[bytes, Sequence[Value]]) -> list[bytes | int]:
+    """Fields of entries as arguments of PUBLISH: what all have alike is told once.
 
-    >>> packed([{b"v": b"1", b"label": b"cat"}, {b"v": b"1", b"label": b"dog"}])
-    [2, b'v', b'1', 1, b'label', b'cat', b'dog']
+    A field that nobody has is left out, one that some lack is empty there.
+
+    >>> packed({b"v": [b"1", b"1"], b"label": [b"cat", b"horse"], b"key": [b"", b""]})
+    [2, b'v', b'1', b'label', b'3 5', b'cathorse']
     """
-    first = entries[0]
-    names = list(dict.fromkeys(name for entry in entries for name in entry))
-    own = [n for n in names if any(entry.get(n, b"") != first.get(n, b"") for entry in entries)]
-    alike = [part for name in names if name not in own for part in (name, first[name])]
-    values = (entry.get(name, b"") for entry in entries for name in own)
-    return [len(alike), *alike, len(own), *own, *values]
+    alike, own = [], []
+    for name, values in fields.items():
+        first = values[0]
+        if isinstance(first, bytes) and all(value == first for value in values):
+            alike += [name, first] if first else []
+        else:
+            own += [name, *column(values)]
+    return [len(alike), *alike, *own]
+
+
+def column(values: Sequence[Value]) -> tuple[bytes, bytes]:
+    """Values as two arguments: how many bytes each has, and all of them one after the other.
+
+    One argument for each would cost both ends several times the copying.
+
+    >>> column([b"cat", b"dog"]), column([b"cat", b"horse"]), column([])
+    ((b'3', b'catdog'), (b'3 5', b'cathorse'), (b'', b''))
+    """
+    sizes = [len(value) if isinstance(value, bytes) else value.nbytes for value in values]
+    told = [sizes[0]] if len(set(sizes)) == 1 else sizes
+    return b" ".join(b"%d" % size for size in told), b"".join(values)
 
 
 def taken_from(answer: Sequence[Any], samples: Sequence[Sample], settings: Settings) -> Taken:
@@ -193,7 +216,7 @@ def taken_from(answer: Sequence[Any], samples: Sequence[Sample], settings: Setti
     what, *rest = answer
     match what:
         case b"taken":
-            return Taken([one.decode() for one in rest[0]], list(map(int, rest[1])))
+            return replace(recalled(rest[0].decode()), again=False)
         case b"again":
             return recalled(rest[0].decode())
         case b"other":
@@ -209,7 +232,7 @@ def taken_from(answer: Sequence[Any], samples: Sequence[Sample], settings: Setti
 
 
 def recalled(text: str) -> Taken:
-    """Read what is remembered of a batch: a run of ids, or each of them, duplicates with a star.
+    """Read the ids of a batch: a run of them, or each one, duplicates with a star.
 
     >>> recalled("1764046800000-7+3").ids
     ['1764046800000-7', '1764046800000-8', '1764046800000-9']

@@ -12,6 +12,7 @@ import structlog
 import uvicorn
 
 from learndrop import logs
+from learndrop.collector import spare_what_is_there
 from learndrop.errors import BadSettings, DidNotStart, LearndropError
 from learndrop.settings import Settings, load_settings
 from service.app import create_app
@@ -72,6 +73,7 @@ def serve(settings: Settings) -> None:
             signal.signal(number, signal.SIG_IGN)
         server = uvicorn.Server(config)
         keys = app.state.rooms.gate.told
+        spare_what_is_there()
         log.info("service_starting", host=settings.host, port=settings.port, keys=keys)
         server.run(sockets=[bound])
         if not server.started:

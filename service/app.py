@@ -24,6 +24,7 @@ from learndrop.repeats import Repeats
 from learndrop.settings import Settings
 from learndrop.stream import Publisher, RedisPublisher
 from service.auth import Gate
+from service.backlog import Backlog
 from service.dependencies import Rooms
 from service.envelope import HEADER, Envelope, request_id
 from service.intake import Intake
@@ -85,6 +86,7 @@ def create_app(
     rooms = Rooms(
         settings=settings,
         publisher=publisher,
+        backlog=Backlog(settings, publisher),
         board=board or ServiceBoard(settings),
         answers=answers,
         labels=LateLabels(settings),
@@ -147,6 +149,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     finally:
         await rooms.retention.stop()
         await rooms.serving.stop()
+        await rooms.backlog.stop()
         rooms.intake.close()
         opened = (rooms.publisher, rooms.board, rooms.answers, rooms.labels, rooms.dead_letters)
         for room in (*opened, rooms.deleting, rooms.audit, rooms.repeats):

@@ -151,9 +151,14 @@ def as_labels(raw: Any, limits: BatchLimits) -> list[str]:
         BadInput: if it is no list, or naming the label that is bad.
         TooLarge: if there are more than a batch may hold.
     """
-    return [
-        as_label(one, index, limits) for index, one in enumerate(as_list(raw, "labels", limits))
-    ]
+    known: dict[tuple[type, Any], str] = {}  # a batch has few labels; 1 and True are not the same
+    labels = []
+    for index, one in enumerate(as_list(raw, "labels", limits)):
+        plain = type(one), one if isinstance(one, str | int) else None
+        if plain not in known:
+            known[plain] = as_label(one, index, limits)
+        labels.append(known[plain])
+    return labels
 
 
 def as_list(raw: Any, what: str, limits: BatchLimits) -> list[Any]:

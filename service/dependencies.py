@@ -27,6 +27,7 @@ from learndrop.settings import Settings
 from learndrop.stream import Publisher
 from learndrop.taking import Once
 from service.auth import Caller, Gate
+from service.backlog import Backlog
 from service.envelope import request_id
 from service.intake import Intake
 from service.metrics import ServiceMetrics
@@ -45,6 +46,7 @@ class Rooms:
 
     settings: Settings
     publisher: Publisher
+    backlog: Backlog
     board: ServiceBoard
     answers: Answers
     labels: LateLabels
@@ -102,7 +104,7 @@ async def labelled_samples(
 
     Refused as a whole if one of them is bad.
     """
-    return await wired.intake.samples(request, asking.name, batch_key)
+    return await wired.intake.samples(request, asking.name, batch_key, wired.backlog.refuse)
 
 
 async def repeating(

@@ -7,7 +7,7 @@ of a large one, and the seconds of decoding that a request takes are bounded.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -28,10 +28,13 @@ from service.decoding import Allowance, Threads
 from service.forms import read_form
 from service.json_bodies import read_json
 from service.label_bodies import Asked, read_labels
-from service.npz import read_npz
+from service.npz import is_stored, read_npz
 
 TURN_S = 0.05
 """A request's pictures are decoded this long, one at least, before others have their turn."""
+AT_ONCE_BYTES = 2**20
+"""Pixels that need no decoding are read on the event loop up to this size: in a thread they would
+wait longer for Python's lock than reading takes."""
 CONTENT_TYPES = ("multipart/form-data", "application/json", "application/x-npz")
 
 
@@ -57,18 +60,31 @@ class Intake:
         self._most_s = settings.decode_timeout_s
 
     async def samples(
-        self, request: Request, key: str = "", batch_key: str = ""
+        self,
+        request: Request,
+        key: str = "",
+        batch_key: str = "",
+        refuse: Callable[[int, int], None] = lambda samples, pixel_bytes: None,
     ) -> tuple[list[Sample], Once | None]:
         """Read labelled pictures that the API key of this name sent.
 
-        With a key of the batch's own, also what makes it the same when it comes again.
+        With a key of the batch's own, also what makes it the same when it comes again. `refuse`
+        may refuse a batch of so many samples and bytes of pixels before they are decoded, unless
+        it may have been taken before.
 
         Raises:
             BadInput: of the kind that fits; nothing of the batch was taken.
             Busy: if too many bodies are held already.
+            StreamFull: as `refuse` says.
         """
+
+        def admit(batch: Batch) -> None:
+            if not batch_key and batch.ids is None:
+                count = len(batch.images)
+                refuse(count, count * 3 * self._shape.size**2)
+
         accepted_s = time.time()
-        batch, pixels = await self._received(request, self._shape, labelled=True)
+        batch, pixels = await self._received(request, self._shape, labelled=True, admit=admit)
         labels, names = batch.labels or (), batch.ids or [""] * len(pixels)
         samples = [
             Sample(image, label, accepted_s, key, name)
@@ -108,24 +124,42 @@ class Intake:
         return np.stack(pixels)
 
     async def _received(
-        self, request: Request, shape: Shape, *, labelled: bool
+        self,
+        request: Request,
+        shape: Shape,
+        *,
+        labelled: bool,
+        admit: Callable[[Batch], None] = lambda batch: None,
     ) -> tuple[Batch, list[NDArray[np.uint8]]]:
         kind, options = content_type(request)
         allowance = Allowance(self._most_s)
         async with self._bodies.read(request) as body:
 
-            def read() -> tuple[Batch, list[NDArray[np.uint8]]]:
+            def parsed() -> Batch:
                 batch = parse(kind, options, body, self._limits)
                 batch = checked(batch, self._limits, labelled=labelled)
+                admit(batch)
+                return batch
+
+            def read() -> tuple[Batch, list[NDArray[np.uint8]]]:
+                batch = parsed()
                 return batch, inputs(batch.images, shape, self._pictures, 0, allowance.left_s)
 
-            batch, pixels = await self.threads.run(read, allowance)
+            if self._is_quick(kind, body):
+                batch = parsed()
+                pixels = ready(batch.images, shape)
+            else:
+                batch, pixels = await self.threads.run(read, allowance)
             while len(pixels) < len(batch.images):
                 piece = partial(
                     inputs, batch.images, shape, self._pictures, len(pixels), allowance.left_s
                 )
                 pixels += await self.threads.run(piece, allowance)
             return batch, pixels
+
+    def _is_quick(self, kind: str, body: bytearray) -> bool:
+        few = len(body) <= AT_ONCE_BYTES
+        return few and kind == "application/x-npz" and is_stored(body, self._limits)
 
     def close(self) -> None:
         """End the threads."""
@@ -162,6 +196,13 @@ def parse(kind: str, options: dict[bytes, bytes], body: bytearray, limits: Batch
             return read_npz(body, limits)
         case _:
             return read_form(body, options, limits)
+
+
+def ready(pictures: Sequence[Picture], shape: Shape) -> list[NDArray[np.uint8]]:
+    """The pictures, if all of them are the network's input already; else none of them."""
+    wanted = (shape.size, shape.size, 3)
+    arrays = [picture for picture in pictures if isinstance(picture, np.ndarray)]
+    return arrays if all(array.shape == wanted for array in arrays) else []
 
 
 def inputs(

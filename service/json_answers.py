@@ -8,6 +8,6 @@ import orjson
 from starlette.responses import Response
 
 
-def as_json(value: Any) -> Response:
-    """A 200; NaN and infinity, which JSON lacks, become null."""
-    return Response(orjson.dumps(value), media_type="application/json")
+def as_json(value: Any, status: int = 200) -> Response:
+    """An answer; NaN and infinity, which JSON lacks, become null."""
+    return Response(orjson.dumps(value), status, media_type="application/json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import math
 from typing import Any
 
@@ -57,12 +58,18 @@ def _header(content: memoryview, item: str) -> tuple[dict[str, Any], int]:
     if content[6] not in (1, 2, 3) or length > MOST_HEADER_BYTES or start > len(content):
         raise damaged
     try:
-        head = ast.literal_eval(bytes(content[8 + width : start]).decode("latin-1").strip())
+        head = _literal(bytes(content[8 + width : start]))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as exc:
         raise damaged from exc
     if not isinstance(head, dict):
         raise damaged
     return head, start
+
+
+@functools.lru_cache(maxsize=64)  # senders repeat themselves; at most 64 KiB of text
+def _literal(text: bytes) -> Any:
+    """What a header says; shared by its readers, so it must not be changed."""
+    return ast.literal_eval(text.decode("latin-1").strip())
 
 
 def _dtype(kind: Any, item: str) -> np.dtype[Any]:

@@ -64,6 +64,17 @@ def read_npz(body: bytes | bytearray, limits: BatchLimits) -> Batch:
     )
 
 
+def is_stored(body: bytes | bytearray, limits: BatchLimits) -> bool:
+    """Whether it is a zip of nothing but stored members: reading it takes no longer than its size.
+
+    Of a body that is refused the answer is no; `read_npz` says why.
+    """
+    try:
+        return all(member.method == _STORED for member in _members(memoryview(body), limits))
+    except BadInput:
+        return False
+
+
 def _images(content: memoryview, limits: BatchLimits) -> NDArray[np.uint8]:
     images = read_npy(content, "images")
     grey_or_rgb = images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)

@@ -22,6 +22,34 @@ __all__ = ["make", "place", "server"]
 # -- the way of a sample ---------------------------------------------------------------------
 
 
+async def test_entries_are_what_their_samples_say_whatever_they_have_alike(place: Place) -> None:
+    wide = np.arange(60, dtype=np.uint8).reshape(2, 10, 3)
+    batches = [
+        [sample(1)],
+        [sample(7), sample(7), sample(7)],
+        [sample(1), sample(2, size=6, label="ü 12"), Sample(wide[:, ::2], "3 4", 2.5, name="b")],
+        [Sample(wide, "x", 3.0, "camera", ""), Sample(wide.transpose(1, 0, 2), "y", 3.0, "camera")],
+    ]
+    for batch in batches:
+        await place.publisher.publish(batch)
+    entries = place.consumer().claim(100, 0)
+    sent = [{**s.to_fields(), b"by": b"learndrop"} for batch in batches for s in batch]
+    told = [{name: value for name, value in e.fields.items() if value} for e in entries]
+    assert told == sent
+
+
+async def test_what_waits_is_told(place: Place) -> None:
+    await place.publish(5)
+    waiting = await place.publisher.waiting()
+    assert (waiting.samples, waiting.bytes, waiting.rate) == (5, 5 * 4 * 4 * 3, 0.0)
+    worker = place.consumer()
+    learn(worker, 3)
+    worker.ack(worker.position)
+    waiting = await place.publisher.waiting()
+    assert (waiting.samples, waiting.bytes) == (2, 2 * 4 * 4 * 3)
+    assert waiting.rate > 0 or isinstance(place, InMemory)
+
+
 async def test_samples_come_out_as_they_went_in(place: Place) -> None:
     sent = [sample(n, label=f"label {n} ü") for n in range(5)]
     published = await place.publisher.publish(sent)

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from learndrop import checkpoint, logs
 from learndrop.archive import Archive
 from learndrop.board import WorkerBoard
+from learndrop.collector import spare_what_is_there
 from learndrop.consumer import RedisConsumer
 from learndrop.deletions import Deletions
 from learndrop.errors import BadSettings, LearndropError
@@ -101,6 +102,7 @@ def work(settings: Settings, stop: Stop) -> None:
                 under.confirm,
                 Erasing(settings, learner, archive, asks, metrics, time.time),
             )
+            spare_what_is_there()
             try:
                 run(parts, position, stopping=stop)
             finally:

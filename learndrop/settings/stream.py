@@ -16,6 +16,9 @@ class StreamSettings(Room):
     """Accepted samples that may wait to be learned before the service answers 429."""
     max_pending_bytes: int = Field(512 * MIB, ge=1024)
     """Bytes of pixels that may wait to be learned before the service answers 429."""
+    full_memory_s: float = Field(0.5, ge=0, le=10)
+    """While the stream is full: age of a look at it by which batches that do not fit are refused
+    without asking Redis; 0 always asks."""
     key_share: float = Field(0.9, gt=0, le=1)
     """Share of the waiting samples that one API key may hold alone; several have equal parts."""
     idempotency_ttl_s: float = Field(86_400.0, ge=1)

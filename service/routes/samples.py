@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from fastapi import APIRouter, status
+from fastapi.responses import Response
 
 from service.content import labelled_body
 from service.dependencies import ANY, INGEST, InRooms, Samples, ToPublisher
+from service.json_answers import as_json
 from service.problems import documented
 from service.schemas.samples import Accepted, SampleFate
 
@@ -24,23 +26,25 @@ PROBLEMS = documented(
     operation_id="learn",
     dependencies=INGEST,
     summary="Send labelled pictures to be learned",
+    response_model=Accepted,
     responses=PROBLEMS,
     openapi_extra=labelled_body(),
 )
-async def accept_samples(samples: Samples, to: ToPublisher, wired: InRooms) -> Accepted:
+async def accept_samples(samples: Samples, wired: InRooms) -> Response:
     """Answers 202 when every sample of the batch is on disk; nothing was taken otherwise.
 
     The same `Idempotency-Key` with the same content is answered with the same ids, also while the
     first request is under way: whichever comes first to the stream is taken, once.
     """
-    taken = await to.take(*samples)
+    taken = await wired.backlog.take(*samples)
     wired.metrics.accepted.inc(taken.fresh)
     wired.metrics.known.inc(len(taken.ids) - taken.fresh)
-    return Accepted(
-        ids=taken.ids,
-        accepted=len(taken.ids) - len(taken.duplicates),
-        duplicates=taken.duplicates,
-    )
+    told = {
+        "ids": taken.ids,
+        "accepted": len(taken.ids) - len(taken.duplicates),
+        "duplicates": taken.duplicates,
+    }
+    return as_json(told, status.HTTP_202_ACCEPTED)
 
 
 @router.get(

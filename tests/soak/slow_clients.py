@@ -1,10 +1,16 @@
-"""Row 12: 300 clients that send a byte a second and 300 that send nothing, beside predictions."""
+"""Row 12: 300 clients that send a byte a second and 300 that send nothing, beside predictions.
+
+They are a process of their own (tests/soak/crowd.py): in this one their work would count as the
+service's waiting.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -14,7 +20,7 @@ from pathlib import Path
 
 import httpx2
 
-from deploy.children import Child, to_environment
+from deploy.children import ROOT, Child, to_environment
 from deploy.embedded import EmbeddedRedis
 from deploy.ports import free_port
 from learndrop.settings import load_settings
@@ -25,27 +31,6 @@ from tests.services import as_files, encoded, pixels
 
 MOST_RATIO, LATE_S = 1.2, 2.0
 GOOD = encoded(pixels()[0])
-HEAD = b"POST /v1/samples HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-npz\r\n"
-
-
-async def until_closed(port: int, first: bytes, drip: bytes) -> float:
-    """Connect, send `first`, then a byte a second; seconds until the other side closed."""
-    began = time.monotonic()
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    closed = asyncio.create_task(reader.read())
-    try:
-        writer.write(first)
-        while not closed.done():
-            if drip and not writer.is_closing():
-                writer.write(drip)
-            await asyncio.wait({closed}, timeout=1.0)
-        try:
-            await closed
-        except OSError:
-            pass  # reset: closed all the same
-        return time.monotonic() - began
-    finally:
-        writer.close()
 
 
 async def predictions(url: str, count: int, every_s: float) -> list[float]:
@@ -75,13 +60,15 @@ async def play(child: Child, options: argparse.Namespace) -> Waits:
     """Predictions alone, then the same ones with the others connected."""
     await predictions(child.url, 50, 0.0)
     alone = await predictions(child.url, options.predictions, 0.02)
-    body = HEAD + b"content-length: 100000\r\n\r\n"
-    port, count = child.port, options.clients
-    slow = [asyncio.create_task(until_closed(port, body, b"x")) for _ in range(count)]
-    idle = [asyncio.create_task(until_closed(port, b"", b"")) for _ in range(count)]
-    await asyncio.sleep(0.5)
+    others = subprocess.Popen(
+        [sys.executable, "-m", "tests.soak.crowd", str(child.port), str(options.clients)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+    )
+    await asyncio.sleep(1.5)  # until they are connected
     among = await predictions(child.url, options.predictions, 0.02)
-    return Waits(alone, among, await asyncio.gather(*slow), await asyncio.gather(*idle))
+    told = json.loads(others.communicate(timeout=120)[0])
+    return Waits(alone, among, told["slow"], told["idle"])
 
 
 def measure(options: argparse.Namespace) -> Waits:
