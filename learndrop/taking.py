@@ -186,7 +186,7 @@ def packed(fields: Mapping[bytes, Sequence[Value]]) -> list[bytes | int]:
     alike, own = [], []
     for name, values in fields.items():
         first = values[0]
-        if isinstance(first, bytes) and all(value == first for value in values):
+        if isinstance(first, bytes) and values.count(first) == len(values):
             alike += [name, first] if first else []
         else:
             own += [name, *column(values)]
@@ -201,7 +201,7 @@ def column(values: Sequence[Value]) -> tuple[bytes, bytes]:
     >>> column([b"cat", b"dog"]), column([b"cat", b"horse"]), column([])
     ((b'3', b'catdog'), (b'3 5', b'cathorse'), (b'', b''))
     """
-    sizes = [len(value) if isinstance(value, bytes) else value.nbytes for value in values]
+    sizes = [value.nbytes if isinstance(value, memoryview) else len(value) for value in values]
     told = [sizes[0]] if len(set(sizes)) == 1 else sizes
     return b" ".join(b"%d" % size for size in told), b"".join(values)
 

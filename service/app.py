@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
+from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -25,7 +26,7 @@ from learndrop.settings import Settings
 from learndrop.stream import Publisher, RedisPublisher
 from service.auth import Gate
 from service.backlog import Backlog
-from service.dependencies import Rooms
+from service.dependencies import IN_A_HEADER, Rooms
 from service.envelope import HEADER, Envelope, request_id
 from service.intake import Intake
 from service.metrics import ServiceMetrics
@@ -212,10 +213,14 @@ def _describe_problems(app: FastAPI) -> None:
             for path in told["paths"].values():
                 for operation in path.values():
                     if "security" in operation:
+                        operation["security"].append({"APIKeyHeader": []})
                         add_documented(operation["responses"], *ASKED_FOR_A_KEY)
                     if "HTTPValidationError" in str(operation["responses"].get("422")):
                         operation["responses"]["422"] = documented("bad-parameter")[422]
-            schemas = told.setdefault("components", {}).setdefault("schemas", {})
+            told["components"]["securitySchemes"]["APIKeyHeader"] = jsonable_encoder(
+                IN_A_HEADER, by_alias=True, exclude_none=True
+            )
+            schemas = told["components"].setdefault("schemas", {})
             schemas["Problem"] = PROBLEM_SCHEMA
             for name in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(name, None)

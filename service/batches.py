@@ -151,13 +151,15 @@ def as_labels(raw: Any, limits: BatchLimits) -> list[str]:
         BadInput: if it is no list, or naming the label that is bad.
         TooLarge: if there are more than a batch may hold.
     """
-    known: dict[tuple[type, Any], str] = {}  # a batch has few labels; 1 and True are not the same
+    known: dict[str, str] = {}  # a batch has few labels
     labels = []
     for index, one in enumerate(as_list(raw, "labels", limits)):
-        plain = type(one), one if isinstance(one, str | int) else None
-        if plain not in known:
-            known[plain] = as_label(one, index, limits)
-        labels.append(known[plain])
+        label = known.get(one) if type(one) is str else None
+        if label is None:
+            label = as_label(one, index, limits)
+            if type(one) is str:
+                known[one] = label
+        labels.append(label)
     return labels
 
 
