@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from learndrop.errors import BadMessage
 
 VERSION = b"1"
 MOST_LABEL_BYTES = 4000
+T = TypeVar("T")
 Value = bytes | memoryview
 """Of a field; pixels may be seen where they lie."""
 
@@ -108,14 +110,20 @@ def columns(samples: Sequence[Sample]) -> dict[bytes, list[Value]]:
     Pixels are not copied where they lie without gaps.
     """
     images = [np.ascontiguousarray(sample.image).data for sample in samples]
-    sizes = [sample.image.shape[:2] for sample in samples]
     return {
         b"v": [VERSION] * len(samples),
-        b"shape": [b"%dx%d" % size for size in sizes],
+        b"shape": _each(b"%dx%d".__mod__, [sample.image.shape[:2] for sample in samples]),
         b"image": [*images],
         b"crc": [b"%08x" % zlib.crc32(image) for image in images],
-        b"label": [sample.label.encode() for sample in samples],
-        b"at": [b"%.3f" % sample.accepted_s for sample in samples],
-        b"key": [sample.key.encode() for sample in samples],
-        b"name": [sample.name.encode() for sample in samples],
+        b"label": _each(str.encode, [sample.label for sample in samples]),
+        b"at": _each(b"%.3f".__mod__, [sample.accepted_s for sample in samples]),
+        b"key": _each(str.encode, [sample.key for sample in samples]),
+        b"name": _each(str.encode, [sample.name for sample in samples]),
     }
+
+
+def _each(encode: Callable[[T], bytes], told: list[T]) -> list[Value]:
+    """Each encoded; only once where all are alike, as in a batch they mostly are."""
+    if told.count(told[0]) == len(told):
+        return [encode(told[0])] * len(told)
+    return [encode(one) for one in told]

@@ -202,8 +202,9 @@ def column(values: Sequence[Value]) -> tuple[bytes, bytes]:
     ((b'3', b'catdog'), (b'3 5', b'cathorse'), (b'', b''))
     """
     sizes = [value.nbytes if isinstance(value, memoryview) else len(value) for value in values]
-    told = [sizes[0]] if len(set(sizes)) == 1 else sizes
-    return b" ".join(b"%d" % size for size in told), b"".join(values)
+    if sizes and sizes.count(sizes[0]) == len(sizes):
+        del sizes[1:]
+    return b" ".join([b"%d" % size for size in sizes]), b"".join(values)
 
 
 def taken_from(answer: Sequence[Any], samples: Sequence[Sample], settings: Settings) -> Taken:

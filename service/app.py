@@ -8,7 +8,6 @@ from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
-from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -217,9 +216,7 @@ def _describe_problems(app: FastAPI) -> None:
                         add_documented(operation["responses"], *ASKED_FOR_A_KEY)
                     if "HTTPValidationError" in str(operation["responses"].get("422")):
                         operation["responses"]["422"] = documented("bad-parameter")[422]
-            told["components"]["securitySchemes"]["APIKeyHeader"] = jsonable_encoder(
-                IN_A_HEADER, by_alias=True, exclude_none=True
-            )
+            told["components"]["securitySchemes"]["APIKeyHeader"] = IN_A_HEADER
             schemas = told["components"].setdefault("schemas", {})
             schemas["Problem"] = PROBLEM_SCHEMA
             for name in ("HTTPValidationError", "ValidationError"):

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, cast
 
 from fastapi import Depends, Header, Request
-from fastapi.openapi.models import APIKey, APIKeyIn
 from fastapi.security import HTTPBearer
+from starlette.requests import HTTPConnection
 
 from learndrop.answers import Answers
 from learndrop.audit import AuditTrail
@@ -136,12 +136,13 @@ class _Admission(HTTPBearer):
         )
         self._role = role
 
-    async def __call__(self, request: Request) -> None:
+    async def __call__(self, request: HTTPConnection) -> None:
         """Ask the gate.
 
         Raises:
             KeyNeeded, RoleNeeded, ForeignPage, RateLimited: it may not.
         """
+        assert isinstance(request, Request)  # the base class's word is a wider one
         wired, role = rooms_of(request), self._role
         asking = wired.gate.identify(request.headers, role)
         request.state.caller = asking
@@ -176,7 +177,12 @@ async def _write_down(request: Request, wired: Rooms, asking: Caller) -> None:
 
 MOST_QUERY = 500
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
-IN_A_HEADER = APIKey(**{"in": APIKeyIn.header}, name="X-API-Key", description="The same.")
+IN_A_HEADER = {
+    "type": "apiKey",
+    "in": "header",
+    "name": "X-API-Key",
+    "description": "The same.",
+}
 """The other way to send a key, for OpenAPI."""
 
 ANY, INGEST, PREDICT, READ, ADMIN = (

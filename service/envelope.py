@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import time
 import uuid
@@ -79,6 +80,8 @@ class Envelope:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         self._metrics.requests.labels(route, method, str(status)).inc()
         self._metrics.seconds.labels(route).observe(seconds)
+        if status < 400 and not logging.getLogger().isEnabledFor(logging.DEBUG):
+            return  # before the line is made
         say = log.debug if status < 400 else log.info
         say(
             "request",

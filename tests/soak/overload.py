@@ -11,8 +11,10 @@ import asyncio
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
+import httpx2
 import numpy as np
 
 from deploy.local import LocalStack
@@ -78,16 +80,23 @@ def find(options: argparse.Namespace) -> dict[int, Found]:
             feature_bytes=8 * MIB,
         )
         with stack:
-            learns = capacity(stack)
-            _, idle = asyncio.run(both(stack.service.url, samples, 0.0, options.idle_s))
+            with Memory(stack) as usual:
+                learns = capacity(stack)
+                _, idle = asyncio.run(both(stack.service.url, samples, 0.0, options.idle_s))
             with Memory(stack) as memory:
                 rate = options.times * learns
                 posted, asked = asyncio.run(
                     both(stack.service.url, samples, rate, options.minutes * 60)
                 )
+            state = httpx2.get(f"{stack.service.url}/v1/state?events=1000", timeout=30.0).json()
             died = stack.dead()
+    events = Counter(event["type"] for event in state["events"])
+    changes = ", ".join(f"{events[kind]} {kind}s" for kind in ("drop", "reset"))
+    slopes = memory.slope_mib_a_minute(options.minutes * 30)
     refused = [*posted.of(429), *posted.of(503)]
-    growth = memory.growth_mib()
+    growth = {part: (memory.most(part) - usual.most(part)) / MIB for part in memory.read}
+    above_idle = ", ".join(f"{part} {mib:+.0f}" for part, mib in memory.growth_mib().items())
+    rising = ", ".join(f"{part} {mib:+.1f}" for part, mib in slopes.items())
     idle_ms, loaded_ms, refusal_ms = p99_ms(idle.all), p99_ms(asked.of(200)), p99_ms(refused)
     statuses = set(posted.statuses()) | set(asked.statuses())
     strange = sorted(statuses - {200, 202, 429, 503})
@@ -109,7 +118,11 @@ def find(options: argparse.Namespace) -> dict[int, Found]:
             f"Requests without an answer: {len(posted.lost) + len(asked.lost)}."
             + (f" {died} ended by itself." if died else "")
             + " The client runs on the same cores; the worker's replay buffer and feature store are"
-            " small (1024 samples, 8 MiB), so that they are full before.",
+            " small (1024 samples, 8 MiB), so that they are full before. Memory: the most under"
+            " overload above the most before it, while 3000 samples were learned at the worker's"
+            " own pace; all units are in training then, which takes the worker 100 MiB more than"
+            f" when they are dropped ({changes} in all). Above the last moment before the overload,"
+            f" idle: {above_idle} MiB. Slope in the second half: {rising} MiB a minute.",
         )
     }
 

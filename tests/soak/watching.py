@@ -31,6 +31,10 @@ class Memory(Background):
         self._look()
         return super().__enter__()
 
+    def most(self, part: str) -> int:
+        """Most bytes of a process at any moment."""
+        return max(held for _, held in self.read[part])
+
     def growth_mib(self) -> dict[str, float]:
         """Most at any moment above the first reading, in MiB."""
         return {
