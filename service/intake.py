@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -240,5 +240,4 @@ def _input(
 ) -> NDArray[np.uint8]:
     if isinstance(picture, np.ndarray):
         return array_to_input(picture, size=shape.size, fit=shape.fit)
-    left = replace(limits, max_s=left_s)
-    return to_input(picture, size=shape.size, fit=shape.fit, limits=left)
+    return to_input(picture, size=shape.size, fit=shape.fit, limits=limits, most_s=left_s)
