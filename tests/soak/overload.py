@@ -75,6 +75,7 @@ def find(options: argparse.Namespace) -> dict[int, Found]:
         folder = Path(name)
         stack = small_stack(
             folder,
+            precision="float32",  # not by a race at the start, which whatever else runs can decide
             # What is meant to fill up over time is small enough to be full before the clock runs.
             replay_samples=1024,
             feature_bytes=8 * MIB,
@@ -120,8 +121,8 @@ def find(options: argparse.Namespace) -> dict[int, Found]:
             + " The client runs on the same cores; the worker's replay buffer and feature store are"
             " small (1024 samples, 8 MiB), so that they are full before. Memory: the most under"
             " overload above the most before it, while 3000 samples were learned at the worker's"
-            " own pace; all units are in training then, which takes the worker 100 MiB more than"
-            f" when they are dropped ({changes} in all). Above the last moment before the overload,"
+            f" own pace; units that are dropped and come back ({changes} in all) make the worker"
+            " small and large again. Above the last moment before the overload,"
             f" idle: {above_idle} MiB. Slope in the second half: {rising} MiB a minute.",
         )
     }
