@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learndrop.errors import BadMessage
+from learndrop.packing import Value
 
 VERSION = b"1"
 MOST_LABEL_BYTES = 4000
 T = TypeVar("T")
-Value = bytes | memoryview
-"""Of a field; pixels may be seen where they lie."""
 
 
 def pixel_fields(image: NDArray[np.uint8]) -> dict[bytes, bytes]:
