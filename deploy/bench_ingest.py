@@ -214,13 +214,13 @@ def told(rounds: Sequence[dict[str, float]]) -> dict[str, float]:
     return made
 
 
-def page(found: dict[str, float], counted: str) -> str:
-    """docs/figures/ingest.md."""
+def page(found: dict[str, float], counted: str, note: str = "") -> str:
+    """docs/figures/ingest.md; `note` says what else must be known of the run."""
     text = [
         "# Ingest",
         "",
         f"Images a second through `POST /v1/samples`, medians; {counted}."
-        f" Everything on {machine()}. Made by `make bench-ingest`.",
+        f" Everything on {machine()}. Made by `make bench-ingest`.{f' {note}' if note else ''}",
         "",
         "| batches of 64 | service, always | everysec | bare endpoint | Redis alone, always"
         " | everysec | Pillow decodes | the service's decoder, with fitting |",
@@ -268,6 +268,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--requests", type=int, default=150, help="batches in one measurement")
     parser.add_argument("--connections", type=int, default=4)
+    parser.add_argument("--note", default="", help="a sentence about the run, for the page")
     parser.add_argument("--out", type=Path, help="the page to write, as Markdown")
     given = parser.parse_args()
     found = measure(given.rounds, given.requests, given.connections)
@@ -276,7 +277,7 @@ def main() -> None:
     counted = f"{given.rounds} rounds of {given.requests} batches, {given.connections} connections"
     print(json.dumps({"count": counted, "aims": aims(found)}))
     if given.out:
-        given.out.write_text(page(found, counted))
+        given.out.write_text(page(found, counted, given.note))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ def test_every_way_is_measured_and_on_the_page() -> None:
     for kind in KINDS:
         assert all(found[f"{kind} {of}"] > 0 for of in ("always", "everysec", "bare"))
     assert found["redis always"] > 0 and found["jpeg decode"] > 0
-    told = page(found, "1 round")
+    told = page(found, "1 round", "The disk was another's too.")
+    assert "The disk was another's too." in told
     assert f"{found['npz always']:,.0f}" in told and f"{found['redis everysec']:,.0f}" in told
     assert all(aim in told for aim, _, _ in aims(found))
 
