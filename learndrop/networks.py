@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, cast
 
 import torch
@@ -103,6 +104,38 @@ def build(
     if image_size is not None:
         check_image_size(model, name, image_size)
     return model
+
+
+def shell(name: str, n_classes: int, *, image_size: int) -> nn.Module:
+    """The network of `build` without weights (torch's meta device), for whoever has all of them.
+
+    First weights are most of the time that building takes. `fill` gives it its own; what cannot be
+    made so comes with first weights.
+
+    Raises:
+        BadNetwork: as `build`.
+    """
+    try:
+        with torch.device("meta"):
+            return _make(name, n_classes, image_size).eval()
+    except (BadNetwork, RuntimeError, NotImplementedError, TypeError, ValueError):
+        return build(name, n_classes, image_size=image_size)
+
+
+def fill(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Give a network these tensors for its own, in its dtypes.
+
+    Raises:
+        RuntimeError: if they are not those of the network.
+    """
+    known = network.state_dict()
+    own = {n: t.to(known[n].dtype) if n in known else t for n, t in state.items()}
+    network.load_state_dict(own, assign=True)
+
+
+def is_hollow(network: nn.Module) -> bool:
+    """Whether some tensor of it still has no values."""
+    return any(tensor.is_meta for tensor in chain(network.parameters(), network.buffers()))
 
 
 def rebuild(spec: NetworkSpec, state: Mapping[str, Tensor]) -> nn.Module:

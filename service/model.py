@@ -18,6 +18,10 @@ from service.intake import Shape
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 """Passes are filled up to one of these: torch keeps a plan for each size it has seen."""
 WARM_SIZES = (1, 8)
+"""Passed once before a network's first version answers; what torch keeps of them serves later
+versions, of which one picture tells whether the answers are finite."""
+
+_warm: set[tuple[str, int]] = set()
 
 
 class Model:
@@ -62,23 +66,28 @@ class Model:
     def _rebuilt(self, version: Version) -> nn.Module:
         if not self.classes:
             raise DamagedFile(f"version {version.number} knows no class")
-        count = len(self.classes)
-        network = networks.build(self.spec.name, count, image_size=self.spec.image_size)
+        name, side, count = self.spec.name, self.spec.image_size, len(self.classes)
+        network = networks.shell(name, count, image_size=side)
         state: dict[str, Tensor] = {}
         try:
             for part in version.parts.values():
                 state.update(load(part))
             rows = len(state[f"{networks.head(network)[0]}.weight"])
-            networks.grow_head(network, rows)
-            network.load_state_dict(state)
+            if rows != count:  # room for labels that are still to come
+                network = networks.shell(name, rows, image_size=side)
+            networks.fill(network, state)
+            if networks.is_hollow(network):  # it holds more than its state
+                network = networks.build(name, rows, image_size=side)
+                networks.fill(network, state)
         except (SafetensorError, KeyError, RuntimeError, BadNetwork) as exc:
             raise DamagedFile(f"version {version.number} is no {self.spec.name}: {exc}") from exc
         network.eval()
         return network.to(memory_format=torch.channels_last)
 
     def _warm(self) -> None:
-        side = self.spec.image_size
-        for size in WARM_SIZES:
+        side, kind = self.spec.image_size, (self.spec.name, self.spec.image_size)
+        for size in WARM_SIZES[:1] if kind in _warm else WARM_SIZES:
             answers = self.predict(np.full((size, side, side, 3), 128, np.uint8))
         if not np.isfinite(answers).all():
             raise DamagedFile(f"version {self.number} gives answers that are not finite")
+        _warm.add(kind)

@@ -316,3 +316,25 @@ def test_a_spec_survives_json() -> None:
 def test_a_spec_that_is_none_is_damage(wrong: dict[str, object]) -> None:
     with pytest.raises(DamagedFile, match="describes no network"):
         spec(**wrong)
+
+
+@pytest.mark.parametrize("name", ["small-resnet10", "mobilenet_v3_small", "shufflenet_v2_x0_5"])
+def test_a_shell_that_is_filled_answers_as_the_network_that_the_tensors_are_from(name: str) -> None:
+    model, x = networks.build(name, 3, seed=1, image_size=32), torch.rand(2, 3, 32, 32)
+    shell = networks.shell(name, 3, image_size=32)
+    assert networks.is_hollow(shell)
+    wider = {n: t.double() if t.is_floating_point() else t for n, t in model.state_dict().items()}
+    networks.fill(shell, wider)
+    assert not networks.is_hollow(shell) and not shell.training
+    with torch.no_grad():
+        assert torch.equal(shell(x), model(x))
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        networks.fill(networks.shell(name, 4, image_size=32), model.state_dict())
+
+
+def test_a_network_that_holds_more_than_its_state_stays_hollow() -> None:
+    with torch.device("meta"):
+        model = torch.nn.BatchNorm1d(2)
+        model.register_buffer("own", torch.ones(1), persistent=False)
+    networks.fill(model, torch.nn.BatchNorm1d(2).state_dict())
+    assert networks.is_hollow(model)
