@@ -45,7 +45,7 @@ local now = tonumber(redis.call('TIME')[1])
 
 -- A key of a wrong type must be met before anything is written: what was, would stay.
 if batch ~= '' then redis.call('LLEN', KEYS[4]) end
-if named > 0 then redis.call('LLEN', KEYS[6]) end
+if named then redis.call('LLEN', KEYS[6]) end
 
 if batch ~= '' then
   local at, before, told = remembered(KEYS[3], batch)
