@@ -18,18 +18,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from learndrop import codecs
 from learndrop.augment import crop_and_flip
 from learndrop.events import Event
-from learndrop.features import FeatureStore
+from learndrop.features import FeatureStore, joined
 from learndrop.learner import Learner
 from learndrop.passes import Passes, Pictures, Places
 from learndrop.rates import WARM_UP, rate_of
 from learndrop.scorers import PROBED
 from learndrop.settling import Move, Settling
+from learndrop.tiers import tiers_of
 from learndrop.trainer import Step
 
 READINGS = 4  # windows in an epoch
-REFRESHED = 0.1  # share of stored maps made anew each epoch, where views differ
 AT_ONCE = 256  # images in one pass that only answers
 
 
@@ -92,9 +93,8 @@ class Epochs:
         windowed = settings.model_copy(update={"window": self.window})
         self.settling = Settling(learner.chain, learner.ledger, windowed, self._probe)
         self.progress = Passes(len(pictures), 4 * self.window * settings.batch)
-        self.store = FeatureStore(settings.feature_bytes)
+        self.store = FeatureStore(tiers_of(settings, learner.device), len(pictures), learner.device)
         self.events: list[Event] = []
-        self._held = np.zeros(len(pictures), np.bool_)
         self._targets = torch.from_numpy(pictures.targets).to(learner.device)
         self._rng = np.random.default_rng(settings.seed)
         self._unread: list[tuple[Places, Step]] = []
@@ -146,9 +146,10 @@ class Epochs:
         trainer = self.learner.trainer
         if trainer.cut == 0:
             return self._floats(places)
-        stored = self._held[places]
+        stored = self.store.holds(places)
         if self.augment:
-            stored = stored & (self._rng.random(len(places)) >= REFRESHED)
+            refreshed = self.learner.settings.feature_refresh
+            stored = stored & (self._rng.random(len(places)) >= refreshed)
         maps, _ = self.store.get(places[stored])
         if stored.all():
             return maps
@@ -156,22 +157,16 @@ class Epochs:
         made = trainer.prefix(self._floats(fresh))
         self.learner.ledger.build(0, trainer.cut, len(fresh))
         self._keep(fresh, made)
-        if not stored.any():
-            return made
-        whole = made.new_empty((len(places), *made.shape[1:]))
-        whole[torch.from_numpy(stored)] = maps.to(made.dtype)
-        whole[torch.from_numpy(~stored)] = made
-        return whole
+        return joined([(stored, maps), (~stored, made)])
 
     def _keep(self, places: Places, made: Tensor) -> None:
         """Store maps while there is room: in shuffled passes, to evict one for another gains
         nothing."""
         room = self.store.capacity - len(self.store)
-        new = np.cumsum(~self._held[places]) <= room
-        kept = self._held[places] | new
+        held = self.store.holds(places)
+        kept = held | (np.cumsum(~held) <= room)
         if kept.any():
             self.store.put(places[kept], made[torch.from_numpy(kept).to(made.device)])
-            self._held[places[kept]] = True
 
     def _floats(self, places: Places) -> Tensor:
         images = self.pictures.images[places]
@@ -209,12 +204,14 @@ class Epochs:
         self._tell(Event(move.type, time.time(), self.progress.samples, move.cause, move.cut))
 
     def _open_store(self) -> None:
-        trainer = self.learner.trainer
-        self._held[:] = False
+        trainer, settings = self.learner.trainer, self.learner.settings
         self.store.clear()
         if trainer.cut:
             shape = trainer.chain.units[trainer.cut - 1].out_shape
-            self.store.open(trainer.cut, trainer.prefix_hash(), shape, str(trainer.device))
+            # there is no test before each step that a gate could look at: the safest one
+            name = "bf16" if settings.feature_codec == "auto" else settings.feature_codec
+            codec = codecs.make(name, shape, settings.image_size)
+            self.store.open(trainer.cut, trainer.prefix_hash(), codec)
 
     def _tell(self, event: Event) -> None:
         self.events.append(event)

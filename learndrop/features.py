@@ -1,14 +1,14 @@
 """The stored feature maps below the drop line: keyed, bounded, compressed, disposable.
 
 A cache, never an archive: what is lost here is computed again from the replay buffer's raw pixels.
-The key is the sample's id together with the cut and a hash of the prefix's weights and statistics;
-the store holds one (cut, hash) at a time, so a stale map cannot be read. It fills from arriving
-samples, whose maps the test-then-train forward has made anyway: no stall when layers drop.
+The key is the cut, a hash of the prefix's weights and statistics, and the codec; only maps of the
+present key are read. Those of the cut before may stay beside them until they were passed on through
+the units between (rehearsal.py); both together keep within the budget.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,69 +16,140 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from learndrop.codecs import Codec
+from learndrop.stored_maps import Key, StoredMaps
+from learndrop.tiers import Tier
+
 
 class FeatureStore:
-    """Feature maps by sample id, in one block of memory that never passes `max_bytes`.
+    """Feature maps by sample id, in pages of memory and file that never pass their budgets.
 
     Args:
-        max_bytes: budget in bytes; 0 stores nothing.
-        dtype: of the stored maps (bfloat16 halves them).
+        tiers: where maps may lie, in the order in which they are filled.
+        samples: maps beyond this number are of no use.
+        device: where maps come from and go to.
     """
 
-    def __init__(self, max_bytes: int, dtype: torch.dtype = torch.bfloat16) -> None:
-        self.max_bytes, self.dtype = max_bytes, dtype
-        self.key: tuple[int, str] | None = None
-        self.hits = self.misses = self.evicted = 0
-        self._rows = torch.zeros(0)
-        self._ids = np.zeros(0, np.int64)
-        self._place: dict[int, int] = {}
-        self._next = 0
-        self._row_bytes = 0
-        self.capacity = 0
+    def __init__(self, tiers: Sequence[Tier], samples: int, device: torch.device) -> None:
+        self.tiers, self._samples, self._device = tiers, samples, device
+        self.hits = self.misses = self.evicted = self.pushed = 0
+        self._now: StoredMaps | None = None
+        self._older: StoredMaps | None = None
 
     def __len__(self) -> int:
-        return len(self._place)
+        return len(self._now) if self._now is not None else 0
+
+    @property
+    def key(self) -> Key | None:
+        """What the maps that can be read were made by; None while nothing is stored."""
+        return self._now.key if self._now is not None else None
+
+    @property
+    def older(self) -> StoredMaps | None:
+        """Maps of the cut before, to be passed on."""
+        return self._older
+
+    @property
+    def codec(self) -> Codec | None:
+        """Of the maps that can be read."""
+        return self._now.codec if self._now is not None else None
+
+    @property
+    def max_bytes(self) -> int:
+        """The budget: of all tiers together."""
+        return sum(t.max_bytes for t in self.tiers)
+
+    @property
+    def capacity(self) -> int:
+        """Most maps of the present cut."""
+        return self._now.capacity if self._now is not None else 0
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the maps held now."""
-        return len(self._place) * self._row_bytes
+        """Bytes of the maps held now, those to be passed on among them."""
+        return sum(s.nbytes for s in (self._now, self._older) if s is not None)
 
-    def open(self, cut: int, prefix_hash: str, row_shape: tuple[int, ...], device: str) -> None:
-        """Begin to store maps of one cut; every map under another key is forgotten."""
-        self.clear()
-        self.key = (cut, prefix_hash)
-        self._row_bytes = int(np.prod(row_shape)) * torch.finfo(self.dtype).bits // 8
-        self.capacity = self.max_bytes // self._row_bytes
-        # one block, not filled: on a CPU its pages are taken as maps are written, and there is
-        # never a second, larger copy that would pass the budget
-        self._rows = torch.empty((self.capacity, *row_shape), dtype=self.dtype, device=device)
-        self._ids = np.full(self.capacity, -1, np.int64)
+    @property
+    def held(self) -> int:
+        """Maps held now, those to be passed on among them."""
+        return sum(len(s) for s in (self._now, self._older) if s is not None)
+
+    @property
+    def read_s(self) -> dict[str, tuple[float, int]]:
+        """Seconds of reading and rows read, by tier, of the present maps; decoding not counted."""
+        return dict(self._now.read_s) if self._now is not None else {}
+
+    def open(self, cut: int, prefix_hash: str, codec: Codec, *, onward: bool = False) -> None:
+        """Begin to store maps of one cut; `onward` keeps those held until now, to be passed on.
+
+        Where the maps to be passed on are of this very key (a cut that came too early was taken
+        back), they are the present ones again.
+        """
+        key = Key(cut, prefix_hash, codec.name)
+        before, older = self._now, self._older
+        if older is not None and older.key == key:
+            self._now, self._older = older, None
+            if before is not None:
+                before.close()
+            return
+        self._older = before if onward and before is not None and len(before) else None
+        for left in (before, older):
+            if left is not None and left is not self._older:
+                left.close()
+        self._now = StoredMaps(key, codec, self._samples, self.tiers)
 
     def clear(self) -> None:
         """Forget everything and give the memory back."""
-        self.key = None
-        self.capacity = self._next = 0
-        self._rows = torch.zeros(0)
-        self._ids = np.zeros(0, np.int64)
-        self._place = {}
+        for held in (self._now, self._older):
+            if held is not None:
+                held.close()
+        self._now = self._older = None
 
-    def put(self, ids: NDArray[np.int64], maps: Tensor) -> None:
-        """Store maps [N, ...] under their sample ids; the oldest stored give way."""
-        if self.key is None or self.capacity == 0:
+    def close_older(self) -> None:
+        """Forget the maps of the cut before."""
+        if self._older is not None:
+            self._older.close()
+            self._older = None
+
+    def put(
+        self, ids: NDArray[np.int64], maps: Tensor, useful: NDArray[np.int64] | None = None
+    ) -> None:
+        """Store maps [N, ...] under their sample ids.
+
+        Until the codec knows its scales they only teach it. Where there is no room, maps of the
+        cut before give way, then those that are not `useful` any more, then the oldest.
+        """
+        held = self._now
+        if held is None or held.capacity == 0 or not len(ids):
             return
-        ids, maps = ids[-self.capacity :], maps[-self.capacity :]
-        places = []
-        for sample_id in ids.tolist():
-            place = self._place.get(sample_id)
-            if place is None:
-                place = self._take_place(sample_id)
-            places.append(place)
-        self._rows[places] = maps.detach().to(self.dtype)
+        maps = maps.detach()
+        if not held.codec.ready:
+            held.codec.observe(maps)
+            return
+        ids, maps = ids[-held.capacity :], maps[-held.capacity :]
+        numbers = ids.tolist()
+        swept = useful is None
+        for sample_id in numbers:
+            while not held.place_for(sample_id):
+                if self._older is not None and self._older.drop_page():
+                    continue
+                if useful is not None and not swept:
+                    swept = True
+                    self.evicted += held.drop_all_but(np.concatenate([useful, ids]))
+                elif len(held):
+                    held.drop_oldest()
+                    self.evicted += 1
+                else:
+                    break
+        # a batch may drive out its own first maps where a tier has given less than it said
+        rows = {i: row for row, i in enumerate(numbers) if i in held}
+        if rows:
+            chosen = torch.tensor(list(rows.values()), device=maps.device)
+            held.write(list(rows), held.codec.encode(maps[chosen]))
 
     def holds(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of the ids [N] have a stored map."""
-        return np.isin(ids, self._ids[: len(self._place)])
+        return self._now.holds(ids) if self._now is not None else np.zeros(len(ids), np.bool_)
 
     def get(self, ids: NDArray[np.int64]) -> tuple[Tensor, NDArray[np.bool_]]:
         """Read the maps that are stored.
@@ -86,60 +157,91 @@ class FeatureStore:
         Returns:
             float32 maps of the hits in the order of `ids`, and a mask [N] of which were hits.
         """
-        places = [self._place.get(i, -1) for i in ids.tolist()]
-        hit = np.array(places, np.int64) >= 0
+        hit = self.holds(ids)
         self.hits += int(hit.sum())
         self.misses += int((~hit).sum())
-        return self._rows[[p for p in places if p >= 0]].float(), hit
+        if self._now is None or not hit.any():
+            return torch.zeros(0, device=self._device), hit
+        rows = self._now.read(ids[hit].tolist(), self._device)
+        return self._now.codec.decode(rows), hit
 
     def forget(self, ids: Iterable[int]) -> int:
-        """Blank the maps of samples that must not be kept; how many there were.
+        """Blank the maps of samples that must not be kept, in every tier; how many there were."""
+        numbers = list(ids)
+        return sum(s.forget(numbers) for s in (self._now, self._older) if s is not None)
 
-        Their places stay taken until it is their turn: places are used in a ring.
-        """
-        places = [(i, self._place.pop(i)) for i in ids if i in self._place]
-        for _, place in places:
-            blank = -2 - place  # an id that no sample has
-            self._ids[place], self._place[blank] = blank, place
-            self._rows[place] = 0
-        return len(places)
-
-    def _take_place(self, sample_id: int) -> int:
-        place = self._next
-        self._next = (self._next + 1) % self.capacity
-        if self._ids[place] != -1:
-            del self._place[int(self._ids[place])]
-            self.evicted += 1
-        self._ids[place] = sample_id
-        self._place[sample_id] = place
-        return place
+    # -- checkpoints ------------------------------------------------------------------------
 
     def tensors(self) -> dict[str, Tensor]:
-        """The contents, for a checkpoint."""
-        used = len(self._place)  # places are taken in order, so the used ones come first
-        return {"rows": self._rows[:used], "ids": torch.from_numpy(self._ids[:used])}
+        """The contents of all tiers, for a checkpoint."""
+        return {
+            f"{name}.{part}": tensor
+            for name, held in (("now", self._now), ("older", self._older))
+            if held is not None
+            for part, tensor in held.tensors().items()
+        }
 
     def to_json(self) -> dict[str, Any]:
         """The rest of the state, for a checkpoint."""
         return {
-            "key": self.key,
-            "next": self._next,
-            "capacity": self.capacity,
-            "counts": [self.hits, self.misses, self.evicted],
+            "now": self._now.to_json() if self._now is not None else None,
+            "older": self._older.to_json() if self._older is not None else None,
+            "budgets": self._budgets(),
+            "counts": [self.hits, self.misses, self.evicted, self.pushed],
         }
 
-    def load(self, tensors: Mapping[str, Tensor], data: Mapping[str, Any], device: str) -> None:
-        """Take back what `tensors` and `to_json` gave, unless the budget has become smaller."""
+    def load(
+        self,
+        tensors: Mapping[str, Tensor],
+        data: Mapping[str, Any],
+        codecs: Mapping[str, Codec],
+    ) -> None:
+        """Take back what `tensors` and `to_json` gave, unless budgets or codecs are others now.
+
+        Args:
+            codecs: new ones, for `now` and `older`.
+        """
         self.clear()
-        self.hits, self.misses, self.evicted = data["counts"]
-        rows = tensors["rows"]
-        if data["key"] is None:
+        self.hits, self.misses, self.evicted, self.pushed = data["counts"]
+        if data["budgets"] != self._budgets():
             return
-        row_shape = tuple(rows.shape[1:])
-        self.open(data["key"][0], data["key"][1], row_shape, device)
-        if self.capacity != data["capacity"] or rows.dtype != self.dtype:
-            return
-        self._rows[: len(rows)] = rows.to(device)
-        self._ids[: len(rows)] = tensors["ids"].numpy()
-        self._place = {int(i): p for p, i in enumerate(self._ids) if i != -1}
-        self._next = data["next"]
+        for name in ("now", "older"):
+            said, codec = data[name], codecs.get(name)
+            if said is None or codec is None or said["key"][2] != codec.name:
+                continue
+            parts = {
+                n.removeprefix(f"{name}."): t
+                for n, t in tensors.items()
+                if n.startswith(f"{name}.")
+            }
+            codec.load(
+                {
+                    n.removeprefix("codec."): t.to(self._device)
+                    for n, t in parts.items()
+                    if n.startswith("codec.")
+                }
+            )
+            held = StoredMaps(
+                Key(*said["key"]), codec, self._samples, self.tiers, page_rows=said["page_rows"]
+            )
+            held.capacity = said["capacity"]
+            held.load(parts, said)
+            if name == "now":
+                self._now = held
+            else:
+                self._older = held
+
+    def _budgets(self) -> list[Any]:
+        return [self._samples, *([t.name, t.max_bytes] for t in self.tiers)]
+
+
+def joined(parts: list[tuple[NDArray[np.bool_], Tensor]]) -> Tensor:
+    """One tensor [N, ...] of parts that each fill the rows of a mask [N]."""
+    filled = [(rows, maps) for rows, maps in parts if rows.any()]
+    if len(filled) == 1:
+        return filled[0][1]
+    first = filled[-1][1]
+    whole = first.new_empty((len(filled[0][0]), *first.shape[1:]))
+    for rows, maps in filled:
+        whole[torch.from_numpy(rows).to(whole.device)] = maps.to(whole.dtype)
+    return whole

@@ -95,7 +95,7 @@ class Learner:
         self.settling.scorer.start(self.trainer.trained)
 
     def _rehearsal(self) -> Rehearsal:
-        return Rehearsal(self.settings, self.trainer, self.ledger)
+        return Rehearsal(self.settings, self.trainer, self.ledger, self._clock)
 
     # -- the page ---------------------------------------------------------------------------
 
@@ -145,8 +145,11 @@ class Learner:
             with self.life.timed("train", self._clock):
                 rows = torch.from_numpy(chosen)
                 drifts.beside(self, x[rows], targets[chosen], right[chosen])
-        maps = self._entering(x, outputs, same=self.life.resets == resets)
-        self.features.put(ids, maps)
+        same = self.life.resets == resets
+        maps = self._entering(x, outputs, same=same)
+        with self.life.timed("build", self._clock):
+            self.rehearsal.arrived(ids, maps, logits if same else None, targets)
+            self.rehearsal.pass_on(hold=self.settling.probation is not None)
         loss = float("nan")
         if train:
             some = maps if chosen.all() else maps[torch.from_numpy(chosen)]
@@ -196,9 +199,9 @@ class Learner:
             targets = np.concatenate([targets, self.replay.targets[places]])
         rate = self.rate
         with self.life.timed("train", self._clock):
-            step = self.trainer.step(
-                maps.to(self.device), torch.from_numpy(targets).to(self.device), rate
-            )
+            wanted = torch.from_numpy(targets).to(self.device)
+            maps, mix = self.rehearsal.mixed(maps.to(self.device), wanted, n)
+            step = self.trainer.step(maps, wanted, rate, mix)
             loss, taken = float(step.loss), bool(step.taken)
         judged = self.guard.after_step(loss, taken=taken)
         if judged == "good":
@@ -266,7 +269,7 @@ class Learner:
     def _move_cut(self, cut: int) -> None:
         if cut > self.trainer.cut:
             self.trainer.take_averages(cut)
-            self.adapt_statistics()
+            self.adapt_statistics(start=self.trainer.cut)
         self.trainer.move_cut(cut)
         self.rehearsal.open_store()
 
@@ -287,10 +290,11 @@ class Learner:
         self._publish = True
         self.tell("reset", cause, returned=max(0, depth - back_to), **detail)
 
-    def adapt_statistics(self) -> None:
-        """Take BatchNorm's statistics anew from the newest samples of the present world."""
+    def adapt_statistics(self, start: int = 0) -> None:
+        """Take BatchNorm's statistics anew from the newest samples of the present world; the units
+        before `start` (0, or the cut) keep theirs."""
         with self.life.timed("build", self._clock):
-            self.rehearsal.adapt_statistics(self.floats)
+            self.rehearsal.adapt_statistics(self.floats, start=start)
 
     # -- whom and what to believe -----------------------------------------------------------
 

@@ -19,7 +19,7 @@ def overview(learner: Learner) -> dict[str, Any]:
     """
     ledger = learner.ledger
     rows = unit_rows(learner)
-    store, life = learner.features, learner.life
+    life = learner.life
     return {
         "samples_learned": learner.progress.samples,
         "prequential": {
@@ -49,15 +49,7 @@ def overview(learner: Learner) -> dict[str, Any]:
             "world": learner.replay.world,
             "repeats": learner.replay.repeats,
         },
-        "features": {
-            "samples": len(store),
-            "capacity": store.capacity,
-            "bytes": store.nbytes,
-            "budget_bytes": store.max_bytes,
-            "hits": store.hits,
-            "misses": store.misses,
-            "evicted": store.evicted,
-        },
+        "features": learner.rehearsal.keeping.rows(),
         **learner.belief.rows(),
         "classes": list(learner.classes),
         "network": learner.spec.to_json(),
@@ -70,10 +62,10 @@ def overview(learner: Learner) -> dict[str, Any]:
 def conditions(learner: Learner) -> list[str]:
     """What is out of the ordinary now, one sentence each; empty where nothing is."""
     settings, replay, samples = learner.settings, learner.replay, learner.progress.samples
-    rows = [u.out_bytes // 2 for u in learner.chain.units[:-1]]  # bfloat16
+    rows = learner.settling.row_bytes()[1:]
     recent = effective_classes(learner.labels.recent_counts().tolist())
     usual = effective_classes(learner.labels.long_run.tolist())
-    budget = settings.feature_bytes
+    budget = learner.features.max_bytes
     found = {
         learner.guard.why: bool(learner.guard.why),
         f"the newest samples are of {recent:.1f} classes, {usual:.1f} is usual: older ones are"
@@ -82,6 +74,7 @@ def conditions(learner: Learner) -> list[str]:
         " once": replay.repeats > 0.1 * samples,
         f"LEARNDROP_FEATURE_BYTES is {budget}: no cut's maps of one batch fit, nothing is"
         " dropped": bool(rows) and settings.drop and min(rows) * settings.batch > budget,
+        **dict.fromkeys(learner.rehearsal.keeping.trouble(), True),
         "the network is one unit: nothing can be dropped": not rows,
         "batches of one have no spread: BatchNorm keeps the statistics that it has": (
             settings.batch == 1 and replay.size > 0

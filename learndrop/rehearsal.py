@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -10,15 +12,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from learndrop.augment import crop_and_flip
+from learndrop.feature_keeping import FeatureKeeping
 from learndrop.features import FeatureStore
 from learndrop.labels import Labels
 from learndrop.ledger import Ledger
+from learndrop.mixup import Mix, mix_rows
 from learndrop.replay import ReplayBuffer
 from learndrop.replaying import affordable, replays_for
 from learndrop.settings import Settings
 from learndrop.trainer import Trainer
 
 Floats = Callable[[NDArray[np.uint8]], Tensor]
+STATISTICS = 256  # newest samples from which BatchNorm's statistics are taken anew
+FEWEST = 64
+PAUSE_STEPS = 3  # a drop takes no longer than so many training steps
 
 
 class Rehearsal:
@@ -28,9 +36,16 @@ class Rehearsal:
         settings: sizes, and how many replays if somebody says.
         trainer: makes maps, and knows the cut.
         ledger: pays for the maps that are made.
+        clock: seconds; what storing costs is compared with what it saves.
     """
 
-    def __init__(self, settings: Settings, trainer: Trainer, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        trainer: Trainer,
+        ledger: Ledger,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._settings, self._trainer, self._ledger = settings, trainer, ledger
         self.replay = ReplayBuffer(
             (settings.image_size, settings.image_size, 3),
@@ -39,7 +54,13 @@ class Rehearsal:
             old_world_weight=settings.old_world_weight,
             seed=settings.seed,
         )
-        self.features = FeatureStore(settings.feature_bytes)
+        self.keeping = FeatureKeeping(settings, trainer, ledger, self.replay, clock)
+        self._rng = np.random.default_rng((settings.seed, 1))
+
+    @property
+    def features(self) -> FeatureStore:
+        """The stored maps."""
+        return self.keeping.store
 
     def replays(self, labels: Labels, in_world: int, *, from_scratch: bool) -> int:
         """How many go with each arriving sample.
@@ -50,6 +71,11 @@ class Rehearsal:
             from_scratch: the network began with random weights. (Not read from the settings: a
                 learner restored from a checkpoint is built without first weights.)
         """
+        count = self._replays(labels, in_world, from_scratch=from_scratch)
+        self.keeping.wanted = count > 0
+        return count
+
+    def _replays(self, labels: Labels, in_world: int, *, from_scratch: bool) -> int:
         if self._settings.replays != "auto":
             return int(self._settings.replays)
         cut = self._trainer.cut
@@ -65,9 +91,11 @@ class Rehearsal:
 
         Where maps are stored, replays come from there but for a quarter, which comes from
         anywhere and fills the store: never a stall to build it, never a store that cannot learn
-        of other classes."""
-        if n == 0 or self._trainer.cut == 0 or not len(self.features):
-            return self.replay.draw(n if self._trainer.cut == 0 else n // 4)
+        of other classes. Where storing does not pay, they come from anywhere."""
+        if n == 0 or self._trainer.cut == 0 or self.keeping.choice.recompute:
+            return self.replay.draw(n)
+        if not len(self.features):
+            return self.replay.draw(n // 4)
         stored = self.features.holds(self.replay.ids[: self.replay.size])
         return np.concatenate(
             [self.replay.draw(n - n // 4, among=stored), self.replay.draw(n // 4)]
@@ -76,35 +104,61 @@ class Rehearsal:
     def maps(self, places: NDArray[np.int64], floats: Floats) -> Tensor:
         """Maps that enter the cut, for the samples at `places`.
 
+        Where replayed pictures are moved and mirrored, a share of the stored maps is made anew
+        from another view.
+
         Args:
             places: int64 [N].
             floats: makes the network's input of images.
         """
-        cut = self._trainer.cut
-        if cut == 0:
-            return floats(self.replay.images[places])
-        ids = self.replay.ids[places]
-        stored, hit = self.features.get(ids)
-        if hit.all():
-            return stored
-        # a miss is made from the raw pixels: at most a quarter of the replays, see `places`
-        made = self._trainer.prefix(floats(self.replay.images[places[~hit]]))
-        self._ledger.build(0, cut, int((~hit).sum()))
-        self.features.put(ids[~hit], made)
-        if not hit.any():
-            return made
-        maps = made.new_empty((len(ids), *made.shape[1:]))
-        maps[torch.from_numpy(hit)] = stored.to(made.dtype)
-        maps[torch.from_numpy(~hit)] = made
-        return maps
+        moved = self._settings.replay_augment
 
-    def adapt_statistics(self, floats: Floats) -> None:
-        """Take BatchNorm's statistics anew from the samples of the new world, if it has enough."""
-        places = self.replay.newest(256)
-        if len(places) < 64:
+        def pictures(rows: NDArray[np.bool_]) -> Tensor:
+            images = self.replay.images[places[rows]]
+            return floats(crop_and_flip(images, self._rng) if moved else images)
+
+        if self._trainer.cut == 0:
+            return pictures(np.ones(len(places), np.bool_))
+        anew = np.zeros(len(places), np.bool_)
+        if moved:
+            anew = self._rng.random(len(places)) < self._settings.feature_refresh
+        return self.keeping.maps(self.replay.ids[places], pictures, anew)
+
+    def mixed(self, maps: Tensor, targets: Tensor, arriving: int) -> tuple[Tensor, Mix | None]:
+        """Maps [N, ...] with the replayed ones, behind the arriving, mixed where that is set."""
+        alpha = self._settings.feature_mixup
+        if not alpha or not self._trainer.cut or len(maps) < arriving + 2:
+            return maps, None
+        return mix_rows(maps, targets, first=arriving, alpha=alpha, rng=self._rng)
+
+    def adapt_statistics(self, floats: Floats, start: int = 0) -> None:
+        """Take BatchNorm's statistics anew from the samples of the new world, if it has enough.
+
+        Args:
+            floats: makes the network's input of images.
+            start: the units before it keep theirs, so that maps stored behind them stay valid, and
+                serve here. It must be 0 or the cut. No longer than `PAUSE_STEPS` steps then.
+        """
+        places = self.replay.newest(STATISTICS)
+        if start and len(places) >= FEWEST:
+            places = places[: self._affordable(places, start)]
+        if len(places) < FEWEST:
             return
-        self._trainer.adapt_statistics(floats(self.replay.images[places]))
-        self._ledger.build(0, len(self._trainer.chain.units), len(places))
+        if start:
+            x = self.maps(places, floats)
+        else:
+            x = floats(self.replay.images[places])
+        self._trainer.adapt_statistics(x, start=start)
+        self._ledger.build(start, len(self._trainer.chain.units), len(places))
+
+    def _affordable(self, places: NDArray[np.int64], start: int) -> int:
+        """How many of the places can be looked at in `PAUSE_STEPS` training steps."""
+        rest = self._ledger.forward_cost(start, len(self._trainer.chain.units))
+        anew = np.where(
+            self.features.holds(self.replay.ids[places]), 0, self._ledger.forward_cost(0, start)
+        )
+        most = PAUSE_STEPS * self._settings.batch * self._ledger.step_cost(start)
+        return max(FEWEST, int((np.cumsum(rest + anew) <= most).sum()))
 
     def forget(self, stream_ids: Iterable[str]) -> set[str]:
         """Take samples and their maps out, by their ids on the stream; those that were here."""
@@ -118,25 +172,36 @@ class Rehearsal:
         self.features.forget(numbers)
         return len(numbers)
 
+    def arrived(
+        self,
+        ids: NDArray[np.int64],
+        maps: Tensor,
+        logits: Tensor | None,
+        targets: NDArray[np.int64],
+    ) -> None:
+        """Maps [N, ...] of arriving samples, and the logits [N, classes] that belong to them."""
+        self.keeping.arrived(ids, maps, logits, targets)
+
+    def pass_on(self, *, hold: bool) -> None:
+        """Pass a bounded number of maps of the cut before on, unless it may still come back."""
+        self.keeping.pass_on(hold=hold)
+
     def open_store(self) -> None:
         """Store maps of the present cut; those already stored stay if the prefix is the same."""
-        cut = self._trainer.cut
-        if cut == 0:
-            self.features.clear()
-            return
-        key = (cut, self._trainer.prefix_hash())
-        if self.features.key != key:
-            shape = self._trainer.chain.units[cut - 1].out_shape
-            self.features.open(*key, shape, str(self._trainer.device))
+        self.keeping.open()
 
     def tensors(self) -> dict[str, Tensor]:
         """The contents, for a checkpoint."""
         replay = {f"replay.{n}": torch.from_numpy(a) for n, a in self.replay.arrays().items()}
-        return replay | {f"features.{n}": t for n, t in self.features.tensors().items()}
+        return replay | {f"features.{n}": t for n, t in self.keeping.tensors().items()}
 
     def to_json(self) -> dict[str, Any]:
-        """The rest of the state, for a checkpoint."""
-        return {"replay": self.replay.to_json(), "features": self.features.to_json()}
+        """The rest of the state, for a checkpoint; numpy counts in 128 bits, so as text."""
+        return {
+            "replay": self.replay.to_json(),
+            "features": self.keeping.to_json(),
+            "rng": json.dumps(self._rng.bit_generator.state),
+        }
 
     def load(self, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> None:
         """Take back what `tensors` and `to_json` gave."""
@@ -149,4 +214,8 @@ class Rehearsal:
             n.removeprefix("features."): t for n, t in tensors.items() if n.startswith("features.")
         }
         self.replay.load(arrays, data["replay"])
-        self.features.load(stored, data["features"], str(self._trainer.device))
+        self.keeping.load(stored, data["features"])
+        if "rng" in data:  # younger than the format
+            self._rng.bit_generator.state = json.loads(data["rng"])
+        if self.features.key is None:  # budgets are others now
+            self.open_store()

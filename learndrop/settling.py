@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from learndrop import codecs
 from learndrop.chain import Chain
 from learndrop.dropping import DropRule, best_cut
 from learndrop.ledger import Ledger
@@ -97,8 +98,8 @@ class Settling:
             ceiling,
             cut,
             seconds=self._ledger.step_costs(),
-            row_bytes=self._row_bytes(),
-            budget=self._settings.feature_bytes,
+            row_bytes=self.row_bytes(),
+            budget=self._settings.feature_bytes + self._settings.feature_file_bytes,
             batch=self._settings.batch,
         )
         # settled weights in a network that still gets better are not learned weights
@@ -125,9 +126,14 @@ class Settling:
         self.rule.start_over(back_to)
         self.scorer.forget()
 
-    def _row_bytes(self) -> list[int]:
-        """bytes of one stored map, by cut (bfloat16: half of float32)."""
-        return [0] + [u.out_bytes // 2 for u in self._chain.units[:-1]]
+    def row_bytes(self) -> list[int]:
+        """Bytes of one stored map, by cut, in the codec that is used at first."""
+        name, size = self._settings.feature_codec, self._settings.image_size
+        shapes = [u.out_shape for u in self._chain.units[:-1]]
+        return [0] + [
+            codecs.make(codecs.by_bytes(s)[0] if name == "auto" else name, s, size).row_bytes
+            for s in shapes
+        ]
 
     def tensors(self) -> dict[str, Tensor]:
         """The half-read window, for a checkpoint."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from learndrop import networks
 from learndrop.averages import Averages
+from learndrop.mixup import Mix, cross_entropy
 from learndrop.precision import Choice, autocast
 from learndrop.settings import Settings
 from learndrop.units import Chain
@@ -103,7 +104,7 @@ class Trainer:
                     outputs.append(x)
         return maps, x.float(), outputs
 
-    def step(self, maps: Tensor, targets: Tensor, rate: float) -> Step:
+    def step(self, maps: Tensor, targets: Tensor, rate: float, mix: Mix | None = None) -> Step:
         """One step of SGD on the units from the cut on.
 
         Nothing is read back from the device: whether the step may be taken is decided there, and
@@ -113,12 +114,13 @@ class Trainer:
             maps: [N, ...] maps that enter the cut (images when the cut is 0).
             targets: int64 [N] class indices.
             rate: learning rate of this step.
+            mix: what the maps were mixed with, if they were.
         """
         # one sample has no spread of its own: BatchNorm then takes the statistics it knows
         self.chain.train_from(self.cut if len(maps) > 1 else len(self.chain))
         with self._autocast():
             logits = self._tail(maps)
-        loss = nn.functional.cross_entropy(logits.float(), targets)
+        loss = cross_entropy(logits.float(), targets, mix)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         norm = nn.utils.clip_grad_norm_(self._parameters, self.settings.clip_norm, foreach=True)
@@ -174,12 +176,13 @@ class Trainer:
                 self._momentum[name] = grown
         self._build()
 
-    def adapt_statistics(self, x: Tensor, part: int = 32) -> None:
-        """Take BatchNorm's statistics of every unit anew from images [N, 3, S, S], as their mean
-        over parts of a batch's size; weights stay."""
+    def adapt_statistics(self, x: Tensor, part: int = 32, *, start: int = 0) -> None:
+        """Take BatchNorm's statistics of the units from `start` on anew from the maps [N, ...]
+        that enter it (images where it is 0), as their mean over parts of a batch's size; weights
+        stay."""
         norms = [
             m
-            for u in self.chain.units
+            for u in self.chain.units[start:]
             for m in u.module.modules()
             if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats
         ]
@@ -193,7 +196,7 @@ class Trainer:
                     continue
                 for m in norms:
                     m.momentum = 1.0 / (i + 1)
-                self.chain(images)
+                self.chain.run(images, start, len(self.chain))
         for m, value in zip(norms, momentum, strict=True):
             m.momentum = value
             m.eval()
@@ -213,10 +216,10 @@ class Trainer:
         with torch.no_grad(), self._autocast():
             return self.chain.prefix(x, self.cut)
 
-    def prefix_hash(self) -> str:
-        """Hash of weights and statistics of the units below the cut."""
+    def prefix_hash(self, cut: int | None = None) -> str:
+        """Hash of weights and statistics of the units below the cut, or below another one."""
         digest = hashlib.sha256()
-        for unit in self.chain.units[: self.cut]:
+        for unit in self.chain.units[: self.cut if cut is None else cut]:
             for name, value in sorted(unit.module.state_dict().items()):
                 digest.update(name.encode())
                 digest.update(

@@ -81,7 +81,7 @@ def test_a_budget_for_some_maps_only_is_never_passed() -> None:
         assert torch.allclose(made.float(), again.float(), atol=0.05)
         most = max(most, training.store.nbytes)
     assert 150_000 < most <= 200_000
-    assert training._held.sum() == len(training.store)
+    assert training.store.holds(np.arange(1200)).sum() == len(training.store)
 
 
 def test_a_learner_that_was_trained_in_epochs_goes_on_with_a_stream(

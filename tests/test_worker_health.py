@@ -130,7 +130,15 @@ def state(**changes: Any) -> dict[str, Any]:
         "prequential": {"accuracy": 0.75},
         "drop": {"depth": 1, "total": 3, "units": units},
         "flops": {"done": 10.0, "full": 40.0, "saved_ratio": 0.75},
-        "features": {"bytes": 5, "budget_bytes": 50},
+        "features": {
+            "bytes": 5,
+            "budget_bytes": 50,
+            "codec": "klt",
+            "tiers": {"device": {"bytes": 4}, "file": {"bytes": 2}},
+            "hits": 3,
+            "misses": 1,
+            "gate": {"accuracy_fall": 0.001},
+        },
         "replay": {"samples": 7},
         "rate": 0.01,
         "model": {"version": 4},
@@ -154,6 +162,11 @@ def test_the_learners_state_becomes_series(metrics: WorkerMetrics) -> None:
         ("learning_rate", {}, 0.01),
         ("feature_bytes", {}, 5),
         ("feature_budget_bytes", {}, 50),
+        ("feature_tier_bytes", {"tier": "file"}, 2),
+        ("feature_codec", {"codec": "klt"}, 1),
+        ("feature_codec", {"codec": "int8"}, 0),
+        ("feature_accuracy_fall_ratio", {}, 0.001),
+        ("feature_reads_total", {"found": "hits"}, 3),  # shown twice, counted once
         ("replay_samples", {}, 7),
         ("model_version", {}, 4),
     ]

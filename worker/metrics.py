@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 AGES_S = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 RATE_OVER_S = 10.0
 STATES = {"training": 0, "frozen": 1, "dropped": 2, "returned": 3}
+CODECS = ("bf16", "int8", "klt")
 PARTS = ("test", "train", "build", "wait", "checkpoint", "publish")
 
 
@@ -112,6 +113,19 @@ class WorkerMetrics:
         self._feature_budget = Gauge(
             "learndrop_feature_budget_bytes", "Most bytes of feature maps.", registry=r
         )
+        self._feature_tier = Gauge(
+            "learndrop_feature_tier_bytes", "Memory or disk taken for them.", ["tier"], registry=r
+        )
+        self._feature_codec = Gauge(
+            "learndrop_feature_codec", "1 for how they are packed now.", ["codec"], registry=r
+        )
+        self._feature_fall = Gauge(
+            "learndrop_feature_accuracy_fall_ratio", "Expected cost of packing.", registry=r
+        )
+        self._feature_reads = Counter(
+            "learndrop_feature_reads", "Replayed maps: stored, or not.", ["found"], registry=r
+        )
+        self._reads_seen = {"hits": 0, "misses": 0}
         self._reserve = Gauge(
             "learndrop_reserve_accuracy_ratio",
             "Confirmed older samples that published weights answer right, at best.",
@@ -230,11 +244,23 @@ class WorkerMetrics:
         self._rate.set(state["rate"])
         self._features.set(features["bytes"])
         self._feature_budget.set(features["budget_bytes"])
+        self._show_store(features)
         self._replay.set(state["replay"]["samples"])
         self._reserve.set(_number(state.get("reserve", {}).get("best_accuracy")))
         self._doubted.set(sum(row["doubt"] is not None for row in state.get("keys", ())))
         if version := state["model"]["version"]:
             self._version.set(version)
+
+    def _show_store(self, features: Mapping[str, Any]) -> None:
+        for tier, held in features.get("tiers", {}).items():
+            self._feature_tier.labels(tier).set(held["bytes"])
+        for codec in CODECS:
+            self._feature_codec.labels(codec).set(codec == features.get("codec"))
+        self._feature_fall.set(_number(features.get("gate", {}).get("accuracy_fall")))
+        for found, seen in self._reads_seen.items():
+            now = features.get(found, 0)
+            self._feature_reads.labels(found).inc(max(0, now - seen))
+            self._reads_seen[found] = now
 
     def leads(self, leading: bool) -> None:
         """This worker leads, or stands by."""

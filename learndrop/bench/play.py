@@ -50,7 +50,7 @@ class Store:
     def look(self, learner: Learner) -> None:
         """Take the present size."""
         side = learner.settings.image_size
-        raw, held = 3 * side * side * len(learner.features), learner.features.nbytes
+        raw, held = 3 * side * side * learner.features.held, learner.features.nbytes
         if held > self.bytes:
             self.bytes, self.raw_bytes = held, raw
         self.most_bytes_a_raw_byte = max(self.most_bytes_a_raw_byte, held / max(1, raw))

@@ -10,7 +10,7 @@ from learndrop.settings.room import MIB, Room
 
 
 class LearningSettings(Room):
-    """The optimizer, replay, stored feature maps, the arithmetic of a step."""
+    """The optimizer, replay, the arithmetic of a step."""
 
     rate: float = Field(0.005, gt=0, le=10)
     """Learning rate right after the start and after a drift."""
@@ -43,8 +43,6 @@ class LearningSettings(Room):
     """Time after a deletion (or the age above) within which no checkpoint holds the image."""
     old_world_weight: float = Field(0.1, ge=0, le=1)
     """Chance, against 1, that a sample from before the last drift is replayed."""
-    feature_bytes: int = Field(128 * MIB, ge=0)
-    """Budget of the stored feature maps; never passed."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of a training step; `auto` measures both at start."""
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"

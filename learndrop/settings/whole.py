@@ -10,6 +10,7 @@ from pydantic import model_validator
 
 from learndrop.settings.belief import BeliefSettings
 from learndrop.settings.dropping import DroppingSettings
+from learndrop.settings.features import FeatureSettings
 from learndrop.settings.learning import LearningSettings
 from learndrop.settings.logs import LogSettings
 from learndrop.settings.network import NetworkSettings
@@ -23,6 +24,7 @@ class Settings(  # pydantic takes fields from the last base on: tables begin wit
     LogSettings,
     BeliefSettings,
     DroppingSettings,
+    FeatureSettings,
     LearningSettings,
     NetworkSettings,
     WorkerSettings,

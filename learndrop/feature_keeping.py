@@ -1,0 +1,302 @@
+"""What is done with stored maps: kept from arrivals, read for replays, passed on to a new cut.
+
+A map is only read if the weights and statistics below the cut are those that made it. The hash of
+them is taken when they were written to; torch counts such writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from learndrop import codecs
+from learndrop.feature_choice import FeatureChoice, Part
+from learndrop.features import FeatureStore, joined
+from learndrop.ledger import Ledger
+from learndrop.precision import autocast
+from learndrop.replay import ReplayBuffer
+from learndrop.settings import Settings
+from learndrop.stored_maps import StoredMaps
+from learndrop.tiers import tiers_of
+from learndrop.trainer import Trainer
+
+Pictures = Callable[[NDArray[np.bool_]], Tensor]
+
+
+class FeatureKeeping:
+    """The feature store of one learner, and the choice of its codec.
+
+    Args:
+        settings: codec and budgets.
+        trainer: makes maps, and knows the cut.
+        ledger: pays for what is made and looked at.
+        replay: says whose maps are of use.
+        clock: seconds.
+
+    Attributes:
+        wanted: whether anything is replayed at present; else no map is stored.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        trainer: Trainer,
+        ledger: Ledger,
+        replay: ReplayBuffer,
+        clock: Callable[[], float],
+    ) -> None:
+        self._settings, self._trainer, self._ledger = settings, trainer, ledger
+        self._replay, self._clock = replay, clock
+        self.store = FeatureStore(
+            tiers_of(settings, trainer.device), replay.capacity, trainer.device
+        )
+        self.choice = FeatureChoice(settings.feature_codec, self._names)
+        self.wanted = settings.replays not in ("auto", "0")
+        self._below: list[Tensor] = []
+        self._writes: list[int] = []
+
+    # -- arrivals ---------------------------------------------------------------------------
+
+    def arrived(
+        self,
+        ids: NDArray[np.int64],
+        maps: Tensor,
+        logits: Tensor | None,
+        targets: NDArray[np.int64],
+    ) -> None:
+        """Maps that the test before training has made anyway.
+
+        Args:
+            ids: of the samples [N].
+            maps: [N, ...] that enter the cut.
+            logits: float32 [N, classes], the answers from them; None where other weights gave them.
+            targets: class indices [N].
+        """
+        if not self.wanted or not self._is_open():
+            return
+        useful = self._replay.ids[: self._replay.size]
+        mine = np.flatnonzero(np.isin(ids, useful))
+        believed = maps[torch.from_numpy(mine).to(maps.device)]
+        with self._timed("store_s"):
+            self.store.put(ids[mine], believed, useful)
+        if logits is not None:
+            self._look(maps, logits, targets)
+        if self.choice.judge():
+            self.open()
+
+    def _look(self, maps: Tensor, logits: Tensor, targets: NDArray[np.int64]) -> None:
+        """Answer a batch from its decoded maps too, if the gate asks for it."""
+        codec, cut = self.store.codec, self._trainer.cut
+        cost = len(maps) * self._ledger.forward_cost(cut, len(self._trainer.chain.units))
+        done = int(self._ledger.totals()["done"])
+        if codec is None or not codec.ready or not self.choice.wants_a_look(cost, done):
+            return
+        decoded = self._run(codec.decode(codec.encode(maps)), cut, len(self._trainer.chain.units))
+        self._ledger.probe(len(maps), cut)
+        self.choice.spent += cost
+        right = torch.from_numpy(targets).to(maps.device)
+        known = right < logits.shape[1]  # the head has grown since for a label that came just now
+        row = torch.arange(len(right), device=maps.device)[known]
+        chance = [x.float().softmax(1)[row, right[known]] for x in (logits, decoded)]
+        hits = [(x.argmax(1) == right)[known] for x in (logits, decoded)]
+        lost, won = int((hits[0] & ~hits[1]).sum()), int((hits[1] & ~hits[0]).sum())
+        self.choice.figures.add((chance[0] - chance[1]).tolist(), lost, won)
+
+    # -- replays ----------------------------------------------------------------------------
+
+    def maps(self, ids: NDArray[np.int64], pictures: Pictures, anew: NDArray[np.bool_]) -> Tensor:
+        """Maps that enter the cut: stored, passed on from the cut before, or made of pixels.
+
+        Args:
+            ids: of the samples [N].
+            pictures: the network's input for the rows of a mask [N].
+            anew: which are to be made of pixels in any case [N].
+        """
+        is_open = self._is_open()
+        hit = self.store.holds(ids) & ~anew if is_open else np.zeros(len(ids), np.bool_)
+        older = self.store.older
+        onward = ~hit & ~anew & older.holds(ids) if older is not None else np.zeros_like(hit)
+        rest = ~hit & ~onward
+        parts: list[tuple[NDArray[np.bool_], Tensor]] = []
+        if is_open and not anew.all():
+            with self._timed("store_s", read=int(hit.sum())):
+                parts.append((hit, self.store.get(ids[~anew])[0]))
+        if onward.any() and older is not None:
+            parts.append((onward, self._passed_on(older, ids[onward])))
+        if rest.any():
+            with self._timed("make_s", made=int(rest.sum())):
+                made = self._trainer.prefix(pictures(rest))
+            self._ledger.build(0, self._trainer.cut, int(rest.sum()))
+            if is_open:
+                self.store.put(ids[rest], made, self._replay.ids[: self._replay.size])
+            parts.append((rest, made))
+        return joined(parts)
+
+    # -- a cut that has moved ---------------------------------------------------------------
+
+    def open(self) -> None:
+        """Store maps of the present cut; those already stored stay if they are of it.
+
+        Where the cut has become deeper and the units before it are what they were, those stored
+        are kept to be passed on.
+        """
+        cut, store = self._trainer.cut, self.store
+        name = self.choice.open(cut)
+        if cut == 0 or name is None:
+            store.clear()
+            return
+        before, made_by = store.key, self._trainer.prefix_hash()
+        self._watch()
+        codec = self._codec(name, self._trainer.chain.units[cut - 1].out_shape)
+        if before is not None and before == (cut, made_by, codec.name):
+            return
+        onward = (
+            before is not None
+            and before.cut < cut  # at the same one another codec begins with exact maps
+            and before.prefix_hash == self._trainer.prefix_hash(before.cut)
+        )
+        store.open(cut, made_by, codec, onward=onward)
+
+    def pass_on(self, *, hold: bool) -> int:
+        """Pass some stored maps of the cut before on; how many, at most a batch of them.
+
+        Args:
+            hold: not yet: the cut is on probation, and may come back to them.
+        """
+        older, codec = self.store.older, self.store.codec
+        if older is None or codec is None or hold or not self.wanted or not self._is_open():
+            return 0
+        if not codec.ready:  # arrivals teach it
+            return 0
+        batch = self._settings.batch
+        lying = np.array(older.first_on_page(), np.int64)
+        useful = np.isin(lying, self._replay.ids[: self._replay.size]) & ~self.store.holds(lying)
+        mine = lying[useful][:batch]
+        if len(mine):
+            self._passed_on(older, mine)
+            older.forget(mine.tolist())
+        if useful.sum() <= batch and not older.drop_page():
+            self.store.close_older()
+        return len(mine)
+
+    def _passed_on(self, older: StoredMaps, ids: NDArray[np.int64]) -> Tensor:
+        rows = older.read(ids.tolist(), self._trainer.device)
+        cut = self._trainer.cut
+        maps = self._run(older.codec.decode(rows), older.key.cut, cut)
+        self._ledger.build(older.key.cut, cut, len(ids))
+        self.store.pushed += len(ids)
+        self.store.put(ids, maps, self._replay.ids[: self._replay.size])
+        return maps
+
+    # -- small things -----------------------------------------------------------------------
+
+    def trouble(self) -> list[str]:
+        """What is out of the ordinary, one sentence each."""
+        return [tier.trouble for tier in self.store.tiers if tier.trouble]
+
+    def rows(self) -> dict[str, Any]:
+        """For the state, as JSON values."""
+        store, figures = self.store, self.choice.figures
+        return {
+            "samples": len(store),
+            "capacity": store.capacity,
+            "bytes": store.nbytes,
+            "budget_bytes": store.max_bytes,
+            "codec": store.key.codec if store.key else None,
+            "tiers": {
+                tier.name: {"bytes": tier.nbytes, "budget_bytes": tier.max_bytes}
+                for tier in store.tiers
+                if tier.max_bytes
+            },
+            "hits": store.hits,
+            "misses": store.misses,
+            "evicted": store.evicted,
+            "pushed": store.pushed,
+            "gate": {"samples": figures.samples, "accuracy_fall": figures.mean},
+            "why": self.choice.why(),
+        }
+
+    @contextmanager
+    def _timed(self, part: Part, *, read: int = 0, made: int = 0) -> Iterator[None]:
+        """Count the seconds of what is done inside, as long as the choice still asks for them."""
+        codec = self.store.codec
+        if not self.choice.timing or codec is None or not codec.ready:
+            yield
+            return
+        self._wait()
+        begun = self._clock()
+        yield
+        self._wait()
+        self.choice.figures.time(part, self._clock() - begun, read=read, made=made)
+
+    def _wait(self) -> None:
+        if self._trainer.device.type == "cuda":
+            torch.cuda.synchronize(self._trainer.device)
+
+    def _run(self, maps: Tensor, start: int, end: int) -> Tensor:
+        chain, choice = self._trainer.chain, self._trainer.choice
+        chain.eval()
+        with torch.no_grad(), autocast(self._trainer.device, choice.dtype):
+            return chain.run(maps, start, end)
+
+    def _is_open(self) -> bool:
+        """Whether maps can be read and stored: of this cut, made by the weights as they are."""
+        key = self.store.key
+        if key is None or key.cut != self._trainer.cut:
+            return False
+        if self._writes_below() != self._writes:
+            self._watch()
+            if key.prefix_hash != self._trainer.prefix_hash():
+                self.open()
+        return True
+
+    def _watch(self) -> None:
+        """From now on it is known when a weight or statistic below the cut is written to."""
+        modules = [unit.module for unit in self._trainer.chain.units[: self._trainer.cut]]
+        self._below = [t for m in modules for t in (*m.parameters(), *m.buffers())]
+        self._writes = self._writes_below()
+
+    def _writes_below(self) -> list[int]:
+        """How often each weight and statistic below the cut was written to."""
+        return [tensor._version for tensor in self._below]
+
+    def _names(self, cut: int) -> list[str]:
+        shape = self._trainer.chain.units[cut - 1].out_shape
+        return codecs.by_bytes(shape)
+
+    def _codec(self, name: str, shape: tuple[int, ...]) -> codecs.Codec:
+        return codecs.make(name, shape, self._settings.image_size)
+
+    # -- checkpoints ------------------------------------------------------------------------
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The contents, for a checkpoint."""
+        return self.store.tensors()
+
+    def to_json(self) -> dict[str, Any]:
+        """The rest of the state, for a checkpoint."""
+        return {
+            "store": self.store.to_json(),
+            "choice": self.choice.to_json(),
+            "wanted": self.wanted,
+        }
+
+    def load(self, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> None:
+        """Take back what `tensors` and `to_json` gave."""
+        if "store" not in data:  # of before there were codecs; a cache fills again
+            return
+        self.choice.load_json(data["choice"])
+        self.wanted = data["wanted"]
+        made: dict[str, codecs.Codec] = {}
+        for name in ("now", "older"):
+            if said := data["store"][name]:
+                cut, _, codec = said["key"]
+                made[name] = self._codec(codec, self._trainer.chain.units[cut - 1].out_shape)
+        self.store.load(tensors, data["store"], made)
+        self._below, self._writes = [], [-1]  # the hash is taken anew at the first look

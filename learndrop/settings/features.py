@@ -1,0 +1,29 @@
+"""Settings of stored feature maps."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from learndrop.settings.room import MIB, Room
+
+
+class FeatureSettings(Room):
+    """Where stored maps lie, how they are packed, and what is done with them."""
+
+    feature_bytes: int = Field(128 * MIB, ge=0)
+    """Memory for stored feature maps, on the device that trains; never passed."""
+    feature_host_bytes: int = Field(0, ge=0)
+    """Memory of the host for more of them, where a GPU trains; never passed."""
+    feature_file_bytes: int = Field(0, ge=0)
+    """Disk in `data_dir` for still more of them, in files without a name; never passed."""
+    feature_codec: Literal["auto", "bf16", "int8", "klt"] = "auto"
+    """How stored maps are packed; `auto` takes the smallest that costs no accuracy, and stores
+    nothing where making them anew is faster."""
+    feature_mixup: float = Field(0.0, ge=0, le=10)
+    """Mixes replayed maps by shares of a beta distribution with this parameter; 0 mixes none."""
+    feature_refresh: float = Field(0.1, ge=0, le=1)
+    """Share of stored maps made anew from another view, where replayed pictures are moved."""
+    replay_augment: bool = False
+    """Moves and mirrors replayed pictures before maps are made of them."""

@@ -1,0 +1,251 @@
+"""The encoded maps of one cut, by sample id, in pages that tiers gave."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from learndrop.codecs import Codec
+from learndrop.tiers import Tier
+
+PAGES = 16  # pages of a full store: few enough to read a batch from, enough to give back in parts
+
+
+class Key(NamedTuple):
+    """What a map was made by: another cut, other weights or another codec is another map."""
+
+    cut: int
+    prefix_hash: str
+    codec: str
+
+
+@dataclass
+class _Page:
+    data: Tensor
+    tier: Tier
+
+
+class StoredMaps:
+    """Rows of one key; a place is a page's number times `page_rows` and the row in it.
+
+    Args:
+        key: what all rows were made by.
+        codec: makes rows of maps.
+        wanted: rows beyond this number are of no use.
+        tiers: in the order in which they are filled.
+        page_rows: rows of a whole page; counted out when not given.
+        clock: seconds, for the account of reading.
+    """
+
+    def __init__(
+        self,
+        key: Key,
+        codec: Codec,
+        wanted: int,
+        tiers: Sequence[Tier],
+        *,
+        page_rows: int | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.key, self.codec, self._tiers, self._clock = key, codec, tiers, clock
+        room = sum(t.max_bytes // codec.row_bytes for t in tiers if not t.trouble)
+        self.capacity = min(wanted, room)
+        self.page_rows = page_rows or max(1, math.ceil(self.capacity / PAGES))
+        self.read_s: dict[str, tuple[float, int]] = {}  # seconds and rows, by tier
+        self._pages: list[_Page | None] = []
+        self._ids = np.zeros(0, np.int64)  # by place; -1 where nothing lies
+        self._place: OrderedDict[int, int] = OrderedDict()  # oldest first
+        self._free: list[int] = []  # a heap: the lowest place first
+
+    def __len__(self) -> int:
+        return len(self._place)
+
+    def __contains__(self, sample_id: int) -> bool:
+        return sample_id in self._place
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the maps held now."""
+        return len(self._place) * self.codec.row_bytes
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """Sample ids [N] of the maps held, the oldest first."""
+        return np.fromiter(self._place, np.int64, len(self._place))
+
+    def holds(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of the ids [N] have a map here."""
+        return np.array([i in self._place for i in ids.tolist()], np.bool_)
+
+    def place_for(self, sample_id: int) -> bool:
+        """Whether there is a place for a sample's map: its own, a free one, or a new page's."""
+        if sample_id in self._place:
+            return True
+        if not self._free and not self._grow():
+            return False
+        place = heapq.heappop(self._free)
+        self._ids[place] = sample_id
+        self._place[sample_id] = place
+        return True
+
+    def write(self, ids: Sequence[int], rows: Tensor) -> None:
+        """Write rows uint8 [N, row_bytes] of samples that have a place."""
+        places = np.array([self._place[i] for i in ids], np.int64)
+        for number, mine in self._by_page(places):
+            page = self._page(number)
+            data = rows[mine.to(rows.device)].to(page.data.device)
+            page.data[torch.from_numpy(places[mine.numpy()] % self.page_rows)] = data
+
+    def read(self, ids: Sequence[int], device: torch.device) -> Tensor:
+        """Rows uint8 [N, row_bytes] of samples that are held, on the device."""
+        places = np.array([self._place[i] for i in ids], np.int64)
+        rows = torch.empty((len(ids), self.codec.row_bytes), dtype=torch.uint8, device=device)
+        for number, mine in self._by_page(places):
+            page, start = self._page(number), self._clock()
+            found = page.data[torch.from_numpy(places[mine.numpy()] % self.page_rows)]
+            rows[mine.to(device)] = found.to(device)
+            seconds, count = self.read_s.get(page.tier.name, (0.0, 0))
+            self.read_s[page.tier.name] = (seconds + self._clock() - start, count + len(mine))
+        return rows
+
+    def forget(self, ids: Iterable[int]) -> int:
+        """Blank the maps of these samples; how many there were."""
+        gone = [i for i in ids if i in self._place]
+        for sample_id in gone:
+            place = self._drop(sample_id)
+            self._page(place // self.page_rows).data[place % self.page_rows] = 0
+        return len(gone)
+
+    def drop_oldest(self) -> None:
+        """Let the map that was stored first give way."""
+        self._drop(next(iter(self._place)))
+
+    def drop_all_but(self, useful: NDArray[np.int64]) -> int:
+        """Blank all maps but those of the useful samples; how many there were."""
+        ids = self.ids
+        return self.forget(ids[~np.isin(ids, useful)].tolist())
+
+    def drop_page(self) -> bool:
+        """Give the first page back with all that lies on it; False where there is none."""
+        number = next((n for n, page in enumerate(self._pages) if page is not None), None)
+        if number is None:
+            return False
+        first = number * self.page_rows
+        on_it = range(first, first + self.page_rows)
+        for sample_id in self._ids[first : on_it.stop].tolist():
+            if sample_id != -1:
+                self._drop(sample_id)
+        self._free = [p for p in self._free if p not in on_it]
+        heapq.heapify(self._free)
+        page = self._page(number)
+        self._pages[number] = None
+        page.tier.give_back(page.data)
+        return True
+
+    def first_on_page(self) -> list[int]:
+        """Sample ids on the page that `drop_page` would give back."""
+        number = next((n for n, page in enumerate(self._pages) if page is not None), None)
+        if number is None:
+            return []
+        ids = self._ids[number * self.page_rows :][: self.page_rows]
+        return [int(i) for i in ids if i != -1]
+
+    def close(self) -> None:
+        """Give every page back."""
+        while self.drop_page():
+            pass
+
+    def _grow(self) -> bool:
+        """Take one more page, if the capacity and a tier allow it."""
+        have = sum(len(page.data) for page in self._pages if page is not None)
+        rows = min(self.page_rows, self.capacity - have)
+        if rows < 1:
+            return False
+        for tier in self._tiers:
+            data = tier.page(rows, self.codec.row_bytes)
+            if data is not None:
+                self._add(_Page(data, tier))
+                return True
+        return False
+
+    def _add(self, page: _Page | None) -> None:
+        first = len(self._pages) * self.page_rows
+        self._pages.append(page)
+        self._ids = np.concatenate([self._ids, np.full(self.page_rows, -1, np.int64)])
+        if page is not None:
+            for row in range(len(page.data)):
+                heapq.heappush(self._free, first + row)
+
+    def _drop(self, sample_id: int) -> int:
+        place = self._place.pop(sample_id)
+        self._ids[place] = -1
+        heapq.heappush(self._free, place)
+        return place
+
+    def _page(self, number: int) -> _Page:
+        page = self._pages[number]
+        assert page is not None  # a page that was given back holds no sample's place
+        return page
+
+    def _by_page(self, places: NDArray[np.int64]) -> Iterable[tuple[int, Tensor]]:
+        """Page numbers, and which of the places lie there."""
+        numbers = places // self.page_rows
+        for number in np.unique(numbers).tolist():
+            yield number, torch.from_numpy(np.flatnonzero(numbers == number))
+
+    # -- checkpoints ------------------------------------------------------------------------
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The contents, for a checkpoint: rows and ids, the oldest first."""
+        ids = self.ids
+        rows = self.read(ids.tolist(), torch.device("cpu"))
+        places = np.fromiter(self._place.values(), np.int64, len(ids))
+        own = {"rows": rows, "ids": torch.from_numpy(ids), "places": torch.from_numpy(places)}
+        return own | {f"codec.{n}": t for n, t in self.codec.tensors().items()}
+
+    def to_json(self) -> dict[str, Any]:
+        """The rest of the state, for a checkpoint."""
+        return {
+            "key": list(self.key),
+            "capacity": self.capacity,
+            "page_rows": self.page_rows,
+            "pages": [
+                None if p is None else {"tier": p.tier.name, "rows": len(p.data)}
+                for p in self._pages
+            ],
+        }
+
+    def load(self, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> bool:
+        """Take back what `tensors` and `to_json` gave, into pages as they were.
+
+        False where they are not to be had again: nothing is held then.
+        """
+        by_name = {t.name: t for t in self._tiers}
+        for said in data["pages"]:
+            tier = by_name.get(said["tier"]) if said else None
+            made = tier.page(said["rows"], self.codec.row_bytes) if said and tier else None
+            if said and (made is None or len(made) < said["rows"]):
+                if made is not None and tier is not None:
+                    tier.give_back(made)
+                self.close()
+                return False
+            self._add(_Page(made, tier) if made is not None and tier is not None else None)
+        places = tensors["places"].numpy()
+        ids = tensors["ids"].numpy()
+        self._ids[places] = ids
+        self._place = OrderedDict(zip(ids.tolist(), places.tolist(), strict=True))
+        taken = set(places.tolist())
+        self._free = [p for p in self._free if p not in taken]
+        heapq.heapify(self._free)
+        self.write(ids.tolist(), tensors["rows"])
+        return True
