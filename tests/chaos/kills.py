@@ -35,7 +35,7 @@ from tests.chaos.observer import Observer
 from tests.rows import Found, arguments, report
 
 LONGEST_PAUSE_S = 4.0
-PATIENCE_S = 300.0
+PATIENCE_S = 900.0
 
 SETTINGS = {
     "image_size": SIDE,

@@ -20,7 +20,7 @@ import redis
 from deploy.embedded import EmbeddedRedis
 from deploy.local import LocalStack
 from learndrop.client import Client
-from tests.chaos.standby import SETTINGS, SIDE, wait
+from tests.chaos.standby import PATIENCE_S, SETTINGS, SIDE, wait
 from tests.rows import Found, arguments, report
 
 HEARD, UNHEARD, LATER = 200, 120, 40
@@ -48,11 +48,11 @@ def play(stack: LocalStack, replica: EmbeddedRedis, restart: Callable[[str], Non
         with redis.Redis.from_url(replica.url) as hand:
             hand.execute_command("REPLICAOF", "127.0.0.1", stack.redis.port)
             send(client, HEARD)
-            client.wait_learned(60)
+            client.wait_learned(PATIENCE_S)
             wait(lambda: heard(stack.redis, replica))
             hand.execute_command("REPLICAOF", "NO", "ONE")
         send(client, UNHEARD)
-        client.wait_learned(60)
+        client.wait_learned(PATIENCE_S)
         stack.redis.kill()
         replica.stop()
         replica.port = stack.redis.port

@@ -28,7 +28,7 @@ from tests.rows import Found, arguments, report
 
 SIDE, LEASE_S = 16, 3.0
 TAKEN_OVER_WITHIN_S = 5.0
-PATIENCE_S = 60.0
+PATIENCE_S = 240.0
 WRITES = ("learndrop_checkpoint_timestamp_seconds", "learndrop_events_total")
 SETTINGS: dict[str, Any] = {
     "image_size": SIDE,
