@@ -21,7 +21,7 @@ from deploy.ports import free_port
 USER = 10001
 READS = "+dac_read_search"
 """The one capability that is kept where this process is root: to read root's own interpreter."""
-PATIENCE_S = 120.0
+PATIENCE_S = 400.0
 WATCHED = Path(__file__).with_name("watched")
 
 
