@@ -67,7 +67,7 @@ class Load(Background):
 
     def _send(self, http: httpx2.Client, numbers: Sequence[int]) -> None:
         """Until they were taken, or nobody can say so."""
-        key = f"batch {numbers[0]}" if self.keyed else ""
+        key = f"batch-{numbers[0]}" if self.keyed else ""
         answer, doubtful, ends = post(http, numbers, self.ledger, key), False, 0.0
         while answer == "again" or (answer == "unknown" and key):
             doubtful |= answer == "unknown"
