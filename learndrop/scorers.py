@@ -1,7 +1,7 @@
 """The scores by name: what measures each, where its value stands, and the bound of a settled unit.
 
-Motion and persistence are always read, and shown in the state; the rule listens to one score. The
-bounds but that of persistence are where units lay that were left alone without harm, not tuned.
+Motion and persistence are always read, and shown in the state; the rule listens to one score. All
+bounds but that of persistence are guesses: no figure stands behind them yet.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ class DroppingSettings(Room):
     settled_windows: int = Field(2, ge=1, le=100)
     """Windows in a row a unit must score low to count as learned."""
     score: Literal["persistence", "motion", "directedness", "function", "gradient"] = "persistence"
-    """What tells that a unit has settled; docs/figures/scores.md compares them."""
+    """What tells that a unit has settled; `python -m learndrop.bench.rank` compares them."""
     score_low: float = Field(0.0, ge=0, le=1)
     """Bound of any `score` but persistence; 0 takes that score's own."""
     persistence_low: float = Field(0.4, gt=0, le=1)
