@@ -20,7 +20,7 @@ def cka(a: Tensor, b: Tensor) -> float:
 
     >>> x = torch.tensor([[0.0, 1.0], [1.0, 0.0], [2.0, 2.0]])
     >>> round(cka(x, -3 * x), 4), round(cka(x, torch.tensor([[1.0], [1.0], [-2.0]])), 4)
-    (1.0, 0.75)
+    (1.0, 0.9487)
     """
     one, other = (_centred_gram(t) for t in (a, b))
     product = (one * other).sum()

@@ -96,7 +96,7 @@ def test_the_rate_is_halved_when_weights_come_back_and_rises_again_when_all_is_c
 
 
 def test_a_rate_at_which_everything_diverges_never_leaves_the_numbers() -> None:
-    learner = quick_learner(rate=10.0, clip_norm=1e6, momentum=0.99)
+    learner = quick_learner(rate=10.0, clip_norm=1e6, momentum=0.99, weight_decay=1.0)
     types = learn(learner, digits("clean", length=3000))
     assert {"skip", "rollback"} & set(types)
     assert finite(learner) and np.isfinite(learner.predict(CLEAN.images[:8])).all()
