@@ -61,7 +61,7 @@ class Running:
     def text(self) -> str:
         return "\n".join(self.lines)
 
-    def until(self, true: Callable[[], bool], seconds: float = 90.0) -> None:
+    def until(self, true: Callable[[], bool], seconds: float = 200.0) -> None:
         """Wait for a condition; tells what was printed when it does not come true."""
         deadline = time.monotonic() + seconds
         while not true():
