@@ -40,6 +40,7 @@ from learndrop.scripts import (
 )
 from learndrop.settings import Settings
 from learndrop.stream import Entry, Reason
+from learndrop.suspects import Suspects, deaths_from
 from learndrop.taking import MARK, size_of
 
 _SCRIPTS = (JOIN, GAP, READ, BLAME, HOLD, CLEAR, ACK, BURY, ADOPT, RECONCILE, PUBLISHED)
@@ -87,7 +88,7 @@ class RedisConsumer:
         self._learned, self._older = learned, older
         self._gap: Gap | None = None
         self._ahead: deque[Entry] = deque()
-        self._attempts: dict[str, int] = {}
+        self._suspects = Suspects(self._settings.max_deliveries)
         self._opened = False  # whether what was in hand at the last death has been judged
         self._joined = False  # whether the group stands where this object believes
         self._cleared: list[str] = []  # suspects that were learned and killed nobody
@@ -108,9 +109,9 @@ class RedisConsumer:
                 self._clear()
             self._read_ahead(most, wait_s, stopping)
         taken: list[Entry] = []
-        while self._ahead and len(taken) < most and not (taken and self._alone(self._ahead[0])):
+        while self._ahead and len(taken) < most and not (taken and self._stops()):
             taken.append(self._ahead.popleft())
-            if self._alone(taken[0]):
+            if self._suspects.alone(taken[0].id):
                 break
         if taken:
             self._handed = taken[-1].id
@@ -129,8 +130,7 @@ class RedisConsumer:
         """See Consumer. Redis is told by the next `hold`, or by a claim that has to wait."""
         self._position = self._handed
         self._learned += len(self._held)
-        # Whoever kills the worker kills it each time: one batch lived through clears all in it.
-        self._cleared += [i for i in self._held if self._attempts.pop(i, 0)]
+        self._cleared += self._suspects.cleared(self._held)
         self._held = []
 
     def ack(self, through: str) -> int:
@@ -214,18 +214,8 @@ class RedisConsumer:
 
     def _judge(self) -> None:
         told = self._run(BLAME, [self._keys.in_hand, self._keys.suspects], [])
-        suspects = dict(zip(told[::2], told[1::2], strict=True))
-        deaths = {k.decode(): int(n) for k, n in suspects.items() if not k.endswith(b":alone")}
-        for entry_id, times in deaths.items():
-            died_alone = f"{entry_id}:alone".encode() in suspects
-            if times >= self._settings.max_deliveries and died_alone:
-                self._bury(entry_id, "killed_worker", f"killed the worker {times} times")
-            else:
-                self._attempts[entry_id] = times
-
-    def _alone(self, entry: Entry) -> bool:
-        limit = max(1, self._settings.max_deliveries - 1)
-        return self._attempts.get(entry.id, 0) >= limit
+        for entry_id, times in self._suspects.judged(*deaths_from(told)):
+            self._bury(entry_id, "killed_worker", f"killed the worker {times} times")
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -236,7 +226,7 @@ class RedisConsumer:
             self._read(READ_AHEAD * most)
         if len(self._ahead) < most:
             self._unmark()
-        while len(self._ahead) < most and not (self._ahead and self._alone(self._ahead[0])):
+        while len(self._ahead) < most and not self._stops():
             left_s = until - time.monotonic()
             if left_s <= 0 or stopping():
                 break
@@ -261,6 +251,10 @@ class RedisConsumer:
             args = [a for e in foreign for a in (e.id, size_of(e.fields))]
             self._run(ADOPT, [self._keys.counters, self._keys.foreign], args)
         self._ahead.extend(fresh)
+
+    def _stops(self) -> bool:
+        """Whether the next entry is one that comes alone."""
+        return bool(self._ahead) and self._suspects.alone(self._ahead[0].id)
 
     def _last(self) -> str:
         """Id of the entry that was read last: the group stands there."""

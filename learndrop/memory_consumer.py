@@ -13,6 +13,7 @@ from learndrop.errors import NotLeading
 from learndrop.gap import Gap
 from learndrop.ids import START, milliseconds
 from learndrop.stream import Entry, Reason
+from learndrop.suspects import Suspects
 from learndrop.taking import MARK
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class MemoryConsumer:
         """See Consumer."""
         self._position = self._handed = position
         self._opened = False
-        self._attempts: dict[str, int] = {}
+        self._suspects = Suspects(self._stream.settings.max_deliveries)
 
     def claim(
         self, most: int, wait_s: float, stopping: Callable[[], bool] = lambda: False
@@ -63,7 +64,7 @@ class MemoryConsumer:
                 if left_s <= 0 or not self._stream.changed.wait(min(left_s, 1.0)):
                     break
             taken = self._after()[:most]
-            suspects = [n for n, e in enumerate(taken) if self._alone(e.id)]
+            suspects = [n for n, e in enumerate(taken) if self._suspects.alone(e.id)]
             if suspects:
                 taken = taken[: max(1, suspects[0])]
             for entry in taken:
@@ -85,10 +86,9 @@ class MemoryConsumer:
 
     def release(self) -> None:
         """See Consumer."""
-        for entry_id in self._stream.in_hand:
-            if self._attempts.pop(entry_id, 0):
-                self._stream.deaths.pop(entry_id, None)
-                self._stream.died_alone.discard(entry_id)
+        for entry_id in self._suspects.cleared(self._stream.in_hand):
+            self._stream.deaths.pop(entry_id, None)
+            self._stream.died_alone.discard(entry_id)
         self._stream.in_hand = []
         self._position = self._handed
 
@@ -146,17 +146,10 @@ class MemoryConsumer:
         if len(stream.in_hand) == 1:
             stream.died_alone.update(stream.in_hand)
         stream.in_hand = []
-        for entry_id, times in list(stream.deaths.items()):
-            if times >= stream.settings.max_deliveries and entry_id in stream.died_alone:
-                entry = Entry(entry_id, stream.entries.get(entry_id, {}))
-                self.bury(entry, "killed_worker", f"killed the worker {times} times")
-            else:
-                self._attempts[entry_id] = times
+        for entry_id, times in self._suspects.judged(dict(stream.deaths), set(stream.died_alone)):
+            entry = Entry(entry_id, stream.entries.get(entry_id, {}))
+            self.bury(entry, "killed_worker", f"killed the worker {times} times")
         self._opened = True
-
-    def _alone(self, entry_id: str) -> bool:
-        limit = max(1, self._stream.settings.max_deliveries - 1)
-        return self._attempts.get(entry_id, 0) >= limit
 
     def _after(self) -> list[Entry]:
         entries = self._stream.entries.items()
