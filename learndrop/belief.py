@@ -105,13 +105,17 @@ class Belief:
         if not self.reserve.tells:
             return None
         images, targets = self.reserve.held()
+        self._ledger.build(0, len(self._trainer.chain.units), len(targets))
+        return self.share_right(images, targets)
+
+    def share_right(self, images: NDArray[np.uint8], targets: NDArray[np.int64]) -> float:
+        """Share of images [N, S, S, 3] that the present weights answer right; 0 of none."""
         right = 0
         for at in range(0, len(targets), PART):
             _, logits, _ = self._trainer.test(self._floats(images[at : at + PART]))
             answers = logits.argmax(1).cpu().numpy()
             right += int((answers == targets[at : at + PART]).sum())
-        self._ledger.build(0, len(self._trainer.chain.units), len(targets))
-        return right / len(targets)
+        return right / max(1, len(targets))
 
     def spoiled(self) -> bool:
         """Whether the reserve is answered worse than it was, by more than `rollback_fall`."""

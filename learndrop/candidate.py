@@ -100,11 +100,15 @@ class Candidate:
         candidate.kind = data["kind"]
         candidate.own, candidate.others = list(data["own"]), list(data["others"])
         candidate.samples = data["samples"]
-        weights = {n[8:]: t for n, t in tensors.items() if n.startswith("weights.")}
+        weights = _part(tensors, "weights.")
         candidate.trainer.chain.load_state_dict(weights)
-        momentum = {n[9:]: t for n, t in tensors.items() if n.startswith("momentum.")}
+        momentum = _part(tensors, "momentum.")
         candidate.trainer.load_momentum(momentum, 0)
         return candidate
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
 def perturb(chain: Chain, seed: int) -> None:

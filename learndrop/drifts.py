@@ -11,14 +11,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from learndrop.candidate import LIFE, Candidate
 from learndrop.earlier import Ended, fits_better, restored
 from learndrop.life import Recovery
-from learndrop.rates import rate_at
 from learndrop.watch import Alarm, Verdict
 
 if TYPE_CHECKING:
@@ -59,16 +57,10 @@ def beside(
         targets: class indices [N].
         right: what the learner answered right [N].
     """
-    candidate, settings = learner.candidate, learner.settings
+    candidate = learner.candidate
     if candidate is None:
         return
-    rate = learner.guard.caution * rate_at(
-        candidate.samples,
-        top=settings.rate,
-        floor=settings.rate_floor,
-        halving=settings.rate_halving,
-    )
-    candidate.learn(x, targets, right, rate)
+    candidate.learn(x, targets, right, learner.rate_after(candidate.samples))
     candidate.cost(learner.ledger, len(targets))
     if candidate.samples < LIFE or learner.watch.monitor.on_trial:
         return
@@ -186,12 +178,9 @@ def _take_over(learner: Learner, candidate: Candidate) -> None:
 
 def _accuracy(learner: Learner, places: NDArray[np.int64]) -> float:
     """Share of the replay buffer's samples at `places` that the present weights answer right."""
-    if not len(places):
-        return 0.0
-    with torch.no_grad():
-        _, logits, _ = learner.trainer.test(learner.floats(learner.replay.images[places]))
     learner.ledger.probe(len(places))
-    return float((logits.argmax(1).cpu().numpy() == learner.replay.targets[places]).mean())
+    replay = learner.replay
+    return learner.belief.share_right(replay.images[places], replay.targets[places])
 
 
 def _due(learner: Learner) -> int:

@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from learndrop.chain import Chain
+from learndrop.heads import with_rows_since
 
 
 @dataclass
@@ -97,14 +97,7 @@ def fits_better(earlier: float, present: float, n: int) -> bool:
 
 def restored(chain: Chain, weights: Mapping[str, Tensor]) -> None:
     """Give the chain these weights; rows of the head that came since stay as they are."""
-    own = chain.state_dict()
-    with torch.no_grad():
-        for name, tensor in own.items():
-            held = weights[name].to(tensor.device)
-            if held.shape == tensor.shape:
-                tensor.copy_(held)
-            else:
-                tensor[: len(held)].copy_(held)
+    chain.load_state_dict(with_rows_since(weights, chain.state_dict()))
 
 
 def _bytes(weights: Mapping[str, Tensor]) -> int:

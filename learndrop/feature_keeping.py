@@ -19,7 +19,6 @@ from learndrop import codecs
 from learndrop.feature_choice import FeatureChoice, Part
 from learndrop.features import FeatureStore, joined
 from learndrop.ledger import Ledger
-from learndrop.precision import autocast
 from learndrop.replay import ReplayBuffer
 from learndrop.settings import Settings
 from learndrop.stored_maps import StoredMaps
@@ -97,7 +96,9 @@ class FeatureKeeping:
         done = int(self._ledger.totals()["done"])
         if codec is None or not codec.ready or not self.choice.wants_a_look(cost, done):
             return
-        decoded = self._run(codec.decode(codec.encode(maps)), cut, len(self._trainer.chain.units))
+        decoded = self._trainer.run(
+            codec.decode(codec.encode(maps)), cut, len(self._trainer.chain.units)
+        )
         self._ledger.probe(len(maps), cut)
         self.choice.spent += cost
         right = torch.from_numpy(targets).to(maps.device)
@@ -188,7 +189,7 @@ class FeatureKeeping:
     def _passed_on(self, older: StoredMaps, ids: NDArray[np.int64]) -> Tensor:
         rows = older.read(ids.tolist(), self._trainer.device)
         cut = self._trainer.cut
-        maps = self._run(older.codec.decode(rows), older.key.cut, cut)
+        maps = self._trainer.run(older.codec.decode(rows), older.key.cut, cut)
         self._ledger.build(older.key.cut, cut, len(ids))
         self.store.pushed += len(ids)
         self.store.put(ids, maps, self._replay.ids[: self._replay.size])
@@ -238,12 +239,6 @@ class FeatureKeeping:
     def _wait(self) -> None:
         if self._trainer.device.type == "cuda":
             torch.cuda.synchronize(self._trainer.device)
-
-    def _run(self, maps: Tensor, start: int, end: int) -> Tensor:
-        chain, choice = self._trainer.chain, self._trainer.choice
-        chain.eval()
-        with torch.no_grad(), autocast(self._trainer.device, choice.dtype):
-            return chain.run(maps, start, end)
 
     def _is_open(self) -> bool:
         """Whether maps can be read and stored: of this cut, made by the weights as they are."""

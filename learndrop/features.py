@@ -74,11 +74,6 @@ class FeatureStore:
         """Maps held now, those to be passed on among them."""
         return sum(len(s) for s in (self._now, self._older) if s is not None)
 
-    @property
-    def read_s(self) -> dict[str, tuple[float, int]]:
-        """Seconds of reading and rows read, by tier, of the present maps; decoding not counted."""
-        return dict(self._now.read_s) if self._now is not None else {}
-
     def open(self, cut: int, prefix_hash: str, codec: Codec, *, onward: bool = False) -> None:
         """Begin to store maps of one cut; `onward` keeps those held until now, to be passed on.
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from learndrop.errors import BadNetwork
 
@@ -56,3 +58,25 @@ def grow_layer(layer: nn.Linear | nn.Conv2d, n_classes: int) -> None:
         layer.out_features = n_classes
     else:
         layer.out_channels = n_classes
+
+
+def with_rows_since(
+    earlier: Mapping[str, Tensor], present: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Earlier weights in the shapes of the present ones: what the head has grown since then comes
+    from the present ones (no number becomes 0 there).
+
+    Raises:
+        KeyError: if an earlier tensor is missing.
+        RuntimeError: if one differs in more than its rows.
+    """
+    return {name: _grown(earlier[name], tensor) for name, tensor in present.items()}
+
+
+def _grown(earlier: Tensor, present: Tensor) -> Tensor:
+    earlier = earlier.to(present.device, present.dtype)
+    if earlier.shape == present.shape:
+        return earlier
+    grown = torch.nan_to_num(present.clone(), 0.0, 0.0, 0.0)
+    grown[: len(earlier)] = earlier
+    return grown

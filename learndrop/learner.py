@@ -54,7 +54,7 @@ class Learner:
         settings: see `learndrop.settings`.
         precision: as measured before; measured now when not given.
         chain: a network of the caller's own, cut already, instead of the settings' one.
-        clock: seconds; only for the accounts, never for a decision.
+        clock: seconds; for the accounts, and for a decision only with the codec `auto`.
 
     Raises:
         BadNetwork: if the network cannot be built or cut.
@@ -228,8 +228,12 @@ class Learner:
     @property
     def rate(self) -> float:
         """Learning rate of the next step."""
+        return self.rate_after(self._samples_in_world)
+
+    def rate_after(self, samples: int) -> float:
+        """Learning rate of a step so many samples after the start or a drift."""
         return self.guard.caution * rate_at(
-            self._samples_in_world,
+            samples,
             top=self.settings.rate,
             floor=self.settings.rate_floor,
             halving=self.settings.rate_halving,

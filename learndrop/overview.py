@@ -62,7 +62,7 @@ def overview(learner: Learner) -> dict[str, Any]:
 def conditions(learner: Learner) -> list[str]:
     """What is out of the ordinary now, one sentence each; empty where nothing is."""
     settings, replay, samples = learner.settings, learner.replay, learner.progress.samples
-    rows = learner.settling.row_bytes()[1:]
+    rows = learner.settling.row_bytes[1:]
     recent = effective_classes(learner.labels.recent_counts().tolist())
     usual = effective_classes(learner.labels.long_run.tolist())
     budget = learner.features.max_bytes

@@ -10,6 +10,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from learndrop.errors import DamagedFile
+from learndrop.heads import with_rows_since
 from learndrop.newborn import newborn
 from learndrop.trainer import Trainer
 
@@ -41,7 +42,7 @@ def fitness_of(learner: Learner, parts: Mapping[str, bytes]) -> float:
     """
     present = {n: t.clone() for n, t in learner.chain.state_dict().items()}
     try:
-        learner.chain.load_state_dict(_merged(tensors_of(parts), present))
+        learner.chain.load_state_dict(with_rows_since(tensors_of(parts), present))
         if not is_finite(learner.trainer):
             raise DamagedFile("a weight is not finite")
         return learner.belief.fitness() or 0.0
@@ -60,24 +61,10 @@ def put_back(learner: Learner, parts: Mapping[str, bytes] | None) -> None:
         earlier = dict(newborn(learner.settings, learner.precision)[0].state_dict())
     else:
         earlier = tensors_of(parts)
-    learner.chain.load_state_dict(_merged(earlier, learner.chain.state_dict()))
+    learner.chain.load_state_dict(with_rows_since(earlier, learner.chain.state_dict()))
     learner.trainer.forget_momentum()
     learner.rehearsal.open_store()
     learner.settling.scorer.start(learner.trainer.trained)
     learner.watch.detector.reset()
     learner.watch.warner.reset()
     learner.candidate = None
-
-
-def _merged(earlier: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: _grown(earlier[name], tensor) for name, tensor in present.items()}
-
-
-def _grown(earlier: Tensor, present: Tensor) -> Tensor:
-    """The earlier tensor, with the rows that only the present one has."""
-    earlier = earlier.to(present.device, present.dtype)
-    if earlier.shape == present.shape:
-        return earlier
-    grown = torch.nan_to_num(present.clone(), 0.0, 0.0, 0.0)
-    grown[: len(earlier)] = earlier
-    return grown

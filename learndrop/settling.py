@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from torch import Tensor
@@ -98,7 +99,7 @@ class Settling:
             ceiling,
             cut,
             seconds=self._ledger.step_costs(),
-            row_bytes=self.row_bytes(),
+            row_bytes=self.row_bytes,
             budget=self._settings.feature_bytes + self._settings.feature_file_bytes,
             batch=self._settings.batch,
         )
@@ -126,6 +127,7 @@ class Settling:
         self.rule.start_over(back_to)
         self.scorer.forget()
 
+    @cached_property
     def row_bytes(self) -> list[int]:
         """Bytes of one stored map, by cut, in the codec that is used at first."""
         name, size = self._settings.feature_codec, self._settings.image_size

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import heapq
 import math
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -44,7 +43,6 @@ class StoredMaps:
         wanted: rows beyond this number are of no use.
         tiers: in the order in which they are filled.
         page_rows: rows of a whole page; counted out when not given.
-        clock: seconds, for the account of reading.
     """
 
     def __init__(
@@ -55,13 +53,11 @@ class StoredMaps:
         tiers: Sequence[Tier],
         *,
         page_rows: int | None = None,
-        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.key, self.codec, self._tiers, self._clock = key, codec, tiers, clock
+        self.key, self.codec, self._tiers = key, codec, tiers
         room = sum(t.max_bytes // codec.row_bytes for t in tiers if not t.trouble)
         self.capacity = min(wanted, room)
         self.page_rows = page_rows or max(1, math.ceil(self.capacity / PAGES))
-        self.read_s: dict[str, tuple[float, int]] = {}  # seconds and rows, by tier
         self._pages: list[_Page | None] = []
         self._ids = np.zeros(0, np.int64)  # by place; -1 where nothing lies
         self._place: OrderedDict[int, int] = OrderedDict()  # oldest first
@@ -111,11 +107,8 @@ class StoredMaps:
         places = np.array([self._place[i] for i in ids], np.int64)
         rows = torch.empty((len(ids), self.codec.row_bytes), dtype=torch.uint8, device=device)
         for number, mine in self._by_page(places):
-            page, start = self._page(number), self._clock()
-            found = page.data[torch.from_numpy(places[mine.numpy()] % self.page_rows)]
+            found = self._page(number).data[torch.from_numpy(places[mine.numpy()] % self.page_rows)]
             rows[mine.to(device)] = found.to(device)
-            seconds, count = self.read_s.get(page.tier.name, (0.0, 0))
-            self.read_s[page.tier.name] = (seconds + self._clock() - start, count + len(mine))
         return rows
 
     def forget(self, ids: Iterable[int]) -> int:

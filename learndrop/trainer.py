@@ -212,9 +212,13 @@ class Trainer:
 
     def prefix(self, x: Tensor) -> Tensor:
         """Maps that enter the cut, for images [N, 3, S, S]."""
+        return self.run(x, 0, self.cut)
+
+    def run(self, x: Tensor, start: int, end: int) -> Tensor:
+        """From the maps at cut `start` to those at cut `end`, in eval mode."""
         self.chain.eval()
         with torch.no_grad(), self._autocast():
-            return self.chain.prefix(x, self.cut)
+            return self.chain.run(x, start, end)
 
     def prefix_hash(self, cut: int | None = None) -> str:
         """Hash of weights and statistics of the units below the cut, or below another one."""
