@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from learndrop.scores import Scores, norm
+from learndrop.scores import Peaks, Scores, norm
 
 EVERY = 4  # steps between two looks at the gradients
 
@@ -22,7 +22,7 @@ class GradientScorer:
     def __init__(self) -> None:
         self._parameters: dict[int, list[Tensor]] = {}
         self._sums: dict[int, float] = {}
-        self._peaks: dict[int, float] = {}
+        self._peaks = Peaks()
         self._steps = self._looks = 0
 
     def start(self, parameters: Mapping[int, Sequence[Tensor]]) -> None:
@@ -33,7 +33,7 @@ class GradientScorer:
 
     def forget(self) -> None:
         """A drift was taken in: peaks are found anew."""
-        self._peaks = {}
+        self._peaks.forget()
 
     def after_step(self, rate: float) -> None:
         """See `Scorer`."""
@@ -55,9 +55,7 @@ class GradientScorer:
             if not self._looks:
                 scores[unit] = {}
                 continue
-            mean = total / self._looks
-            self._peaks[unit] = max(mean, self._peaks.get(unit, 0.0))
-            scores[unit] = {"gradient": mean / (self._peaks[unit] + 1e-12)}
+            scores[unit] = {"gradient": self._peaks.share(unit, total / self._looks)}
         return scores
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -66,11 +64,11 @@ class GradientScorer:
             "steps": self._steps,
             "looks": self._looks,
             "sums": {str(u): s for u, s in self._sums.items()},
-            "peaks": {str(u): p for u, p in self._peaks.items()},
+            "peaks": self._peaks.to_json(),
         }
 
     def load(self, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> None:
         """See `Scorer`."""
         self._steps, self._looks = data["steps"], data["looks"]
         self._sums = {u: data["sums"][str(u)] for u in self._parameters}
-        self._peaks = {int(u): p for u, p in data["peaks"].items()}
+        self._peaks.load_json(data["peaks"])

@@ -15,7 +15,7 @@ from learndrop.chain import Chain
 from learndrop.directedness import DirectednessScorer
 from learndrop.function_change import FunctionScorer
 from learndrop.gradients import GradientScorer
-from learndrop.scores import MotionScorer, Scorer, Scores
+from learndrop.scores import MotionScorer, Peaks, Scorer, Scores
 
 PROBED = 32  # images in the probe of a score that looks at outputs
 
@@ -43,30 +43,29 @@ class ShareScorer(MotionScorer):
 
     def __init__(self) -> None:
         super().__init__()
-        self._peaks: dict[int, float] = {}
+        self._peaks = Peaks()
 
     def forget(self) -> None:
         """See `Scorer`."""
         super().forget()
-        self._peaks = {}
+        self._peaks.forget()
 
     def read(self) -> dict[int, Scores]:
         """See `Scorer`."""
         scores = super().read()
         for unit, told in scores.items():
-            self._peaks[unit] = max(told["motion"], self._peaks.get(unit, 0.0))
-            told["motion_share"] = told["motion"] / (self._peaks[unit] + 1e-12)
+            told["motion_share"] = self._peaks.share(unit, told["motion"])
         return scores
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """See `Scorer`."""
         tensors, data = super().state()
-        return tensors, data | {"peaks": {str(u): p for u, p in self._peaks.items()}}
+        return tensors, data | {"peaks": self._peaks.to_json()}
 
     def load(self, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> None:
         """See `Scorer`."""
         super().load(tensors, data)
-        self._peaks = {int(u): p for u, p in data["peaks"].items()}
+        self._peaks.load_json(data["peaks"])
 
 
 class Together:

@@ -38,6 +38,35 @@ class Scorer(Protocol):
         """Take back what `state` gave, after `start` with the same units."""
 
 
+class Peaks:
+    """The highest value of each unit so far, for scores that have a scale of their own."""
+
+    def __init__(self) -> None:
+        self._highest: dict[int, float] = {}
+
+    def share(self, unit: int, value: float) -> float:
+        """The value as a share of the unit's highest, itself included.
+
+        >>> peaks = Peaks()
+        >>> [round(peaks.share(0, value), 6) for value in (2.0, 1.0, 4.0)]
+        [1.0, 0.5, 1.0]
+        """
+        self._highest[unit] = max(value, self._highest.get(unit, 0.0))
+        return value / (self._highest[unit] + 1e-12)
+
+    def forget(self) -> None:
+        """A drift was taken in: they are found anew."""
+        self._highest = {}
+
+    def to_json(self) -> dict[str, float]:
+        """The state, for a checkpoint."""
+        return {str(u): p for u, p in self._highest.items()}
+
+    def load_json(self, data: Mapping[str, float]) -> None:
+        """Take back what `to_json` gave."""
+        self._highest = {int(u): p for u, p in data.items()}
+
+
 class MotionScorer:
     """Motion and persistence of the weights.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -50,7 +51,7 @@ class Tier(Protocol):
         ...
 
 
-class _Budgeted:
+class _Budgeted(ABC):
     """The account that all tiers keep alike."""
 
     def __init__(self, name: str, max_bytes: int) -> None:
@@ -70,8 +71,8 @@ class _Budgeted:
     def give_back(self, page: Tensor) -> None:
         self.nbytes -= page.numel()
 
-    def _make(self, rows: int, row_bytes: int) -> Tensor | None:
-        raise NotImplementedError
+    @abstractmethod
+    def _make(self, rows: int, row_bytes: int) -> Tensor | None: ...
 
 
 class MemoryTier(_Budgeted):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from learndrop.settings import load_settings
-from worker.schedule import AGAIN_S, SOON_S, Checkpoints, Versions
+from worker.schedule import AGAIN_S, PUBLISH_WAIT_S, SOON_S, Checkpoints, Versions
 
 CHECKPOINTS = load_settings(checkpoint_s=30.0, max_pending=100)
 VERSIONS = load_settings(publish_s=5.0)
@@ -63,31 +63,47 @@ def test_a_failed_checkpoint_waits_before_the_next_try() -> None:
 
 def test_the_first_version_does_not_wait_and_the_next_does() -> None:
     versions = Versions(VERSIONS, now=50.0)
-    assert not versions.due(50.0)
+    assert not versions.due(50.0, idle=False)
     versions.learned(1, urgent=False)
-    assert versions.due(50.0)
-    versions.done(50.0)
-    assert not versions.due(99.0)
+    assert versions.due(50.0, idle=False)
+    versions.done(50.0, cost_s=0.01)
+    assert not versions.due(99.0, idle=False)
     versions.learned(1, urgent=False)
-    assert not versions.due(54.9)
-    assert versions.due(55.0)
+    assert not versions.due(54.9, idle=False)
+    assert versions.due(55.0, idle=False)
 
 
 def test_what_is_urgent_does_not_wait() -> None:
     versions = Versions(VERSIONS, now=0.0)
     versions.learned(1, urgent=False)
-    versions.done(0.0)
+    versions.done(0.0, cost_s=0.01)
     versions.learned(1, urgent=True)
     versions.learned(1, urgent=False)
-    assert versions.due(0.1)
-    versions.done(0.1)
+    assert versions.due(0.1, idle=False)
+    versions.done(0.1, cost_s=0.01)
     versions.learned(1, urgent=False)
-    assert not versions.due(0.2)
+    assert not versions.due(0.2, idle=False)
 
 
 def test_a_failed_version_waits_before_the_next_try() -> None:
     versions = Versions(VERSIONS, now=0.0)
     versions.learned(1, urgent=True)
     versions.failed(1.0)
-    assert not versions.due(1.0 + AGAIN_S - 0.1)
-    assert versions.due(1.0 + AGAIN_S)
+    assert not versions.due(1.0 + AGAIN_S - 0.1, idle=False)
+    assert versions.due(1.0 + AGAIN_S, idle=False)
+
+
+def test_versions_that_cost_much_keep_their_distance_while_there_is_more_to_learn() -> None:
+    versions = Versions(VERSIONS, now=0.0)
+    versions.learned(1, urgent=False)
+    versions.done(10.0, cost_s=2.0)
+    versions.learned(1, urgent=False)
+    assert not versions.due(10.0 + 4.9, idle=True)
+    assert versions.due(10.0 + 5.0, idle=True)
+    assert not versions.due(10.0 + 19.9, idle=False)
+    assert versions.due(10.0 + 20.0, idle=False)
+    versions.learned(1, urgent=True)
+    assert versions.due(10.1, idle=False)
+    versions.done(100.0, cost_s=1000.0)  # it was asleep, say
+    versions.learned(1, urgent=False)
+    assert versions.due(100.0 + PUBLISH_WAIT_S, idle=False)

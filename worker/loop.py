@@ -107,7 +107,7 @@ class Loop:
             self.parts.archive.add(ids, samples, self.saved)
         stream.release()  # from here on `stream.position` has this batch
 
-        if self.versions.due(self.clock()):
+        if self.versions.due(self.clock(), idle=not entries):
             self.publish()
         forced = erasing is not None and erasing.wants_checkpoint()
         if self.checkpoints.due(self.clock(), idle=not entries) or forced:
@@ -137,10 +137,12 @@ class Loop:
 
     def publish(self) -> None:
         """Put out a version; a disk that is full is tried again and stops nothing."""
+        began = self.clock()
         try:
             with self.parts.metrics.timed("publish"):
                 if self.went_back(self.parts.before_publish()):
-                    self.versions.done(self.clock())  # readers have the version it went back to
+                    # readers have the version it went back to
+                    self.versions.done(self.clock(), self.clock() - began)
                     return
                 parts, about = self.parts.learner.export()
                 position = self.parts.stream.position
@@ -152,7 +154,7 @@ class Loop:
             self.parts.metrics.failed("publish")
             self.versions.failed(self.clock())
             return
-        self.versions.done(self.clock())
+        self.versions.done(self.clock(), self.clock() - began)
         self.unsaid.append((version, position))
         self.events.append(self.parts.learner.published(version))
         self.parts.metrics.published(version)

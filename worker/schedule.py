@@ -7,6 +7,8 @@ from learndrop.settings import Settings
 SOON_S = 1.0  # an idle worker saves what it learned this soon, so that the account shows it
 SHARE = 0.02  # but early checkpoints take no more than this share of the time
 IDLE_SHARE = 0.05  # ... and of the time in which nothing else is to do
+PUBLISH_SHARE = 0.1  # of the time for versions that nobody waits for, while there is more to learn
+PUBLISH_WAIT_S = 60.0  # but they wait no longer than this for their share
 AGAIN_S = 5.0  # after a write that failed
 
 
@@ -53,11 +55,15 @@ class Checkpoints:
 
 
 class Versions:
-    """Due `publish_s` after the last one when something was learned; at once when it matters."""
+    """Due `publish_s` after the last one when something was learned; at once when it matters.
+
+    A version is measured before it goes out. Where that takes long, as on a slow processor, the
+    next waits longer, unless nothing is left to learn.
+    """
 
     def __init__(self, settings: Settings, now: float) -> None:
         self._every_s = settings.publish_s
-        self._since = now - settings.publish_s
+        self._since, self._cost_s = now - settings.publish_s, 0.0
         self._urgent = False
         self._not_before = now
         self.unpublished = 0
@@ -67,15 +73,17 @@ class Versions:
         self.unpublished += count
         self._urgent |= urgent
 
-    def due(self, now: float) -> bool:
+    def due(self, now: float, *, idle: bool) -> bool:
         """Whether to publish now."""
         if not self.unpublished or now < self._not_before:
             return False
-        return self._urgent or now - self._since >= self._every_s
+        soonest_s = 0.0 if idle else min(self._cost_s / PUBLISH_SHARE, PUBLISH_WAIT_S)
+        return self._urgent or now - self._since >= max(self._every_s, soonest_s)
 
-    def done(self, now: float) -> None:
+    def done(self, now: float, cost_s: float) -> None:
         """Published."""
-        self._since, self._urgent, self.unpublished = now, False, 0
+        self._since, self._cost_s = now, cost_s
+        self._urgent, self.unpublished = False, 0
 
     def failed(self, now: float) -> None:
         """Not published: try again in a while."""

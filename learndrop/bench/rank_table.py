@@ -14,24 +14,26 @@ from learndrop.bench.tables import markdown
 DRAWS = 400  # of the bootstrap
 FEWEST = 5  # forks for a correlation
 HARMS = ("loss_gained", "accuracy_lost")
+
+Row = dict[str, Any]
+Rows = list[Row]
+
+
+def _score(name: str) -> Callable[[Row], float | None]:
+    return lambda row: row["scores"].get(name)
+
+
 # value of a row by name; the last two are what any score has to beat
-VALUES: dict[str, Callable[[dict[str, Any]], float | None]] = {
-    **{
-        told: lambda row, name=name: row["scores"].get(name)  # type: ignore[misc]
-        for told, name in {
-            "persistence": "persistence",
-            "motion per rate": "motion",
-            "motion, share of its peak": "motion_share",
-            "directedness": "directedness",
-            "function change": "function",
-            "gradient, share of its peak": "gradient",
-        }.items()
-    },
+VALUES: dict[str, Callable[[Row], float | None]] = {
+    "persistence": _score("persistence"),
+    "motion per rate": _score("motion"),
+    "motion, share of its peak": _score("motion_share"),
+    "directedness": _score("directedness"),
+    "function change": _score("function"),
+    "gradient, share of its peak": _score("gradient"),
     "no score: units before the cut": lambda row: row["cut"],
     "no score: samples yet to come": lambda row: -row["samples"],
 }
-
-Rows = list[dict[str, Any]]
 
 
 def spearman(a: Sequence[float], b: Sequence[float]) -> float:

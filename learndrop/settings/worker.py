@@ -36,7 +36,8 @@ class WorkerSettings(Room):
     checkpoints_kept: int = Field(2, ge=1, le=100)
     """Checkpoints kept on disk."""
     publish_s: float = Field(5.0, ge=0)
-    """Shortest time between two published model versions (a drop or a reset does not wait)."""
+    """Shortest time between two published model versions (a drop or a reset does not wait). Where
+    one costs more than a tenth of that, the worker waits for ten times its cost, at most 60 s."""
     versions_kept: int = Field(8, ge=2, le=1000)
     """Model versions kept on disk."""
     archive_bytes: int = Field(0, ge=0)
