@@ -8,34 +8,19 @@ leave the cut, and those come free from the answer that every arriving sample ge
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections.abc import Callable, Mapping
-from typing import NamedTuple, cast
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from learndrop import networks
 from learndrop.averages import Averages
+from learndrop.compiled import Tail
 from learndrop.mixup import Mix, cross_entropy
 from learndrop.precision import Choice, autocast
 from learndrop.settings import Settings
 from learndrop.units import Chain
-
-log = logging.getLogger(__name__)
-
-
-class _Tail(nn.Module):
-    """The units from a cut on as one module: what torch.compile makes a graph of."""
-
-    def __init__(self, chain: Chain, cut: int) -> None:
-        super().__init__()
-        self.units = nn.ModuleList(u.module for u in chain.units[cut:])
-
-    def forward(self, x: Tensor) -> Tensor:
-        for unit in self.units:
-            x = unit(x)
-        return x
 
 
 class Step(NamedTuple):
@@ -71,6 +56,7 @@ class Trainer:
         self.cut = 0
         self._momentum: dict[str, Tensor] = {}
         self.averages = Averages()
+        self._tail = Tail(chain, 0, compiled=settings.compile)
         self._build()
 
     @property
@@ -118,11 +104,12 @@ class Trainer:
         """
         # one sample has no spread of its own: BatchNorm then takes the statistics it knows
         self.chain.train_from(self.cut if len(maps) > 1 else len(self.chain))
-        with self._autocast():
-            logits = self._tail(maps)
-        loss = cross_entropy(logits.float(), targets, mix)
-        self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
+        with self._tail.during_step():
+            with self._autocast():
+                logits = self._tail(maps)
+            loss = cross_entropy(logits.float(), targets, mix)
+            self.optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss)
         norm = nn.utils.clip_grad_norm_(self._parameters, self.settings.clip_norm, foreach=True)
         loss = loss.detach()
         taken = loss.isfinite() & norm.isfinite() & (loss <= self.settings.loss_limit)
@@ -284,23 +271,4 @@ class Trainer:
             # from the start: a first step that is not taken would leave the buffer unwritten
             kept = torch.zeros_like(p) if held is None else held.to(p.device).reshape(p.shape)
             self.optimizer.state[p]["momentum_buffer"] = kept
-        self._tail = self._compiled() if self.settings.compile else self._plain_tail
-
-    def _plain_tail(self, maps: Tensor) -> Tensor:
-        return self.chain.tail(maps, self.cut)
-
-    def _compiled(self) -> Callable[[Tensor], Tensor]:
-        """The tail compiled for this cut; where that fails the plain one, for good."""
-        compiled = torch.compile(_Tail(self.chain, self.cut))
-
-        def tail(maps: Tensor) -> Tensor:
-            try:
-                return cast(Tensor, compiled(maps))
-            except RuntimeError as exc:  # all of torch.compile's own errors are
-                told = str(exc).partition("\n")[0]
-                log.warning("compile is given up, steps are run as they are: %s", told)
-                self.settings = self.settings.model_copy(update={"compile": False})
-                self._tail = self._plain_tail
-                return self._plain_tail(maps)
-
-        return tail
+        self._tail = Tail(self.chain, self.cut, compiled=self._tail.is_compiled)
