@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from learndrop.checkpoint import read_checkpoint, remove
+from learndrop.checkpoint_files import read_checkpoint, remove
 from learndrop.errors import DamagedFile
 
 

@@ -8,7 +8,7 @@ import orjson
 import pytest
 import torch
 
-from learndrop import checkpoint
+from learndrop import checkpoint, checkpoint_files
 from learndrop.errors import BadSettings, DamagedFile, UnknownFileFormat
 from learndrop.learner import Learner
 from tests.learning import digits, quick_learner, quick_settings
@@ -75,7 +75,7 @@ def test_a_damaged_one_is_passed_over_for_the_last_good_one(
     if damage != "gone":
         path.write_bytes(data)
     with pytest.raises(DamagedFile, match=name):
-        checkpoint.read_checkpoint(newest)
+        checkpoint_files.read_checkpoint(newest)
     found = checkpoint.load_latest(tmp_path, quick_settings())
     assert found is not None and found[1] == "7-0"
 
@@ -92,7 +92,7 @@ def test_a_newer_format_is_refused_by_name(tmp_path: Path) -> None:
     saved(tmp_path)
     path = next(tmp_path.glob("*/state.json"))
     state = orjson.loads(path.read_bytes().partition(b"\n")[2])
-    path.write_bytes(checkpoint._sealed({**state, "format": 99}))
+    path.write_bytes(checkpoint_files.sealed({**state, "format": 99}))
     with pytest.raises(UnknownFileFormat, match="format 99"):
         checkpoint.load_latest(tmp_path, quick_settings())
 

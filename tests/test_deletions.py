@@ -14,7 +14,7 @@ import torch
 
 from deploy.embedded import EmbeddedRedis
 from deploy.ports import free_port
-from learndrop import checkpoint
+from learndrop import checkpoint_files
 from learndrop.account import Counts
 from learndrop.answers import Answers
 from learndrop.client import AsyncClient, Client
@@ -232,7 +232,7 @@ def settled(settings: Settings, id_: str) -> bool:
     folders = sorted(p for p in settings.checkpoints_dir.iterdir() if p.name.isdigit())
     held = []
     for folder in folders:
-        _, tensors = checkpoint.read_checkpoint(folder)
+        _, tensors = checkpoint_files.read_checkpoint(folder)
         names = tensors["rehearsal/replay.stream_ids"]
         held.append(bool(((names[:, 0] == ms) & (names[:, 1] == number)).any()))
     return bool(held) and not any(held)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from learndrop import checkpoint, files
+from learndrop import checkpoint, checkpoint_files, files
 from learndrop.learner import Learner
 from tests.chaos import bit_rot
 from tests.chaos.crash_points import Between, checkpoints, learners, publishes, walk
@@ -54,7 +54,7 @@ def test_a_sync_that_was_forgotten_is_found(
 ) -> None:
     monkeypatch.setattr(files, forgotten, lambda _: None)
     if forgotten == "sync_folder":
-        monkeypatch.setattr(checkpoint, forgotten, lambda _: None)
+        monkeypatch.setattr(checkpoint_files, forgotten, lambda _: None)
     with pytest.raises(Between):
         walk(checkpoints(*pair), death)
 
@@ -95,7 +95,7 @@ def test_an_old_checkpoint_that_cannot_be_removed_stops_nothing(
         patch.setattr(files, "_unlink", refuse)
         for number in range(3):
             checkpoint.save(pair[0], tmp_path, f"{number}-0", keep=1)
-    found = checkpoint.newest_whole(tmp_path)
+    found = checkpoint_files.newest_whole(tmp_path)
     assert found is not None and found[1]["position"] == "2-0"
     checkpoint.save(pair[1], tmp_path, "9-0", keep=1)
     assert len(list(tmp_path.iterdir())) == 1

@@ -12,7 +12,7 @@ import orjson
 import pytest
 import torch
 
-from learndrop import checkpoint
+from learndrop import checkpoint, checkpoint_files
 from learndrop.archive import Archive, Segment, read_segment, segment
 from learndrop.errors import BadMessage, UnknownFileFormat
 from learndrop.events import Event
@@ -43,7 +43,7 @@ def golden(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def test_there_are_files_of_the_present_formats() -> None:
-    assert [int(p.name) for p in FORMATS] == list(range(1, checkpoint.FORMAT + 1))
+    assert [int(p.name) for p in FORMATS] == list(range(1, checkpoint_files.FORMAT + 1))
     assert sum(f.stat().st_size for p in FORMATS for f in p.rglob("*") if f.is_file()) < 500_000
 
 
@@ -72,7 +72,7 @@ def test_a_checkpoint_without_what_is_younger_than_its_format_is_read_too(golden
     for name in ("belief", "averages"):
         del state["learner"][name]
     del state["number"]
-    (folder / "state.json").write_bytes(checkpoint._sealed(state))
+    (folder / "state.json").write_bytes(checkpoint_files.sealed(state))
     learner, _ = restored(golden)
     assert learner.belief.rows()["keys"] == [] and len(learner.belief.reserve) == 0
     learner.learn(make.samples(8))
@@ -86,7 +86,7 @@ def test_a_checkpoint_of_a_younger_learndrop_with_more_in_it_is_read(golden: Pat
     values["mood"], values["life"]["mood"] = "good", 1
     for event in values["events"]:
         event["mood"] = "good"
-    (folder / "state.json").write_bytes(checkpoint._sealed(state))
+    (folder / "state.json").write_bytes(checkpoint_files.sealed(state))
     assert restored(golden)[1] == "1700000000000-7"
 
 
@@ -141,7 +141,7 @@ def test_a_segment_is_read(golden: Path) -> None:
 def test_newer_formats_are_refused_by_name(golden: Path) -> None:
     folder = golden / "checkpoints" / "00000001"
     state = orjson.loads((folder / "state.json").read_bytes().partition(b"\n")[2])
-    (folder / "state.json").write_bytes(checkpoint._sealed({**state, "format": 2}))
+    (folder / "state.json").write_bytes(checkpoint_files.sealed({**state, "format": 2}))
     with pytest.raises(UnknownFileFormat, match="00000001 has format 2, .* up to 1"):
         restored(golden)
     fields = make.fields(told(golden, "entry.json"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from learndrop import checkpoint
+from learndrop import checkpoint, checkpoint_files
 from learndrop.ids import START
 from learndrop.learner import Learner
 from learndrop.settings import Settings
@@ -24,11 +24,11 @@ class Restorer:
         Raises:
             LearndropError: see checkpoint.load_latest.
         """
-        newest = checkpoint.newest(self._folder)
+        newest = checkpoint_files.newest(self._folder)
         if self._loaded is None or newest != self._newest:
             found = checkpoint.load_latest(self._folder, self._settings)
             learner, position = found or (Learner(self._settings), START)
-            older = newest is not None and checkpoint.position_of(newest) != position
+            older = newest is not None and checkpoint_files.position_of(newest) != position
             self._loaded, self._newest = (learner, position, older), newest
         return self._loaded
 

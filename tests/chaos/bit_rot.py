@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from learndrop import checkpoint
+from learndrop import checkpoint, checkpoint_files
 from learndrop.errors import DamagedFile
 from learndrop.learner import Learner
 from learndrop.registry import Registry
@@ -147,7 +147,7 @@ def wrong(place: Place, damage: Damage) -> str | None:
         if damage.path.name not in said:
             return f"{damage.path.name}, {damage.how}: not named in {said!r}"
         if damage.kind in ("tensors", "state"):
-            found = checkpoint.newest_whole(place.checkpoints)
+            found = checkpoint_files.newest_whole(place.checkpoints)
             if found is None or found[1]["position"] != "1-0":
                 return f"{damage.path.name}, {damage.how}: the last good checkpoint is not taken"
         elif not np.array_equal(place.answers(), place.right[expected - 1]):
@@ -165,7 +165,7 @@ def _refusal(place: Place, damage: Damage) -> tuple[str | None, int]:
     logging.getLogger("learndrop.shelf").addHandler(heard)
     try:
         if damage.kind in ("tensors", "state"):
-            checkpoint.read_checkpoint(damage.path.parent)
+            checkpoint_files.read_checkpoint(damage.path.parent)
         elif damage.kind == "PINS":
             place.registry.pins()
         elif damage.kind == "CURRENT":

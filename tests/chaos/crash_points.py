@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import torch
 
-from learndrop import checkpoint
+from learndrop import checkpoint, checkpoint_files
 from learndrop.files import ASIDE
 from learndrop.learner import Learner
 from learndrop.registry import Registry
@@ -76,7 +76,7 @@ def checkpoints(old: Learner, new: Learner, kept: int = KEEP) -> Deed:
             checkpoint.save(old, root / "checkpoints", "7-0", KEEP)
 
     def side(root: Path) -> Side:
-        found = checkpoint.newest_whole(root / "checkpoints")
+        found = checkpoint_files.newest_whole(root / "checkpoints")
         if found is None and not kept:
             return "before"
         if found is None:
@@ -89,7 +89,7 @@ def checkpoints(old: Learner, new: Learner, kept: int = KEEP) -> Deed:
         if not all(torch.equal(tensors[n], t) for n, t in expected.items()):
             raise Between(f"the tensors of {position} are not what was saved")
         for folder in (root / "checkpoints").glob("[0-9]*"):
-            checkpoint.read_checkpoint(folder)  # nothing damaged lies about
+            checkpoint_files.read_checkpoint(folder)  # nothing damaged lies about
         return "after" if position == "8-0" else "before"
 
     def again(root: Path) -> None:
@@ -213,7 +213,7 @@ def _die(deed: Deed, base: Path, step: int, death: Death) -> list[str]:
 def _facts(learner: Learner) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """What a checkpoint of this learner reads back as."""
     with tempfile.TemporaryDirectory() as folder:
-        state, tensors = checkpoint.read_checkpoint(
+        state, tensors = checkpoint_files.read_checkpoint(
             checkpoint.save(learner, Path(folder), "0-0", 1)
         )
     return state["learner"], tensors

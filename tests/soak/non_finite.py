@@ -23,7 +23,7 @@ import torch
 from safetensors.torch import load, save
 
 from deploy.local import LocalStack
-from learndrop import checkpoint, datasets
+from learndrop import checkpoint_files, datasets
 from learndrop.client import Client
 from learndrop.connections import connect
 from learndrop.errors import BadSettings, DamagedFile
@@ -174,14 +174,14 @@ def by_entries(stack: LocalStack) -> None:
 def spoil_checkpoints(settings: Settings) -> None:
     """Every weight of every checkpoint is NaN, and the checksums are right."""
     for folder in sorted(settings.checkpoints_dir.glob("[0-9]*")):
-        state, tensors = checkpoint.read_checkpoint(folder)
+        state, tensors = checkpoint_files.read_checkpoint(folder)
         for name, tensor in tensors.items():
             if name.startswith("weights/") and tensor.is_floating_point():
                 tensors[name] = torch.full_like(tensor, math.nan)
         data = save(tensors)
         state["tensors"] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         (folder / "tensors.safetensors").write_bytes(data)
-        (folder / "state.json").write_bytes(checkpoint._sealed(state))
+        (folder / "state.json").write_bytes(checkpoint_files.sealed(state))
 
 
 def by_version(settings: Settings) -> None:
