@@ -20,6 +20,7 @@ from learndrop.ledger import Ledger
 from learndrop.progress import Progress
 from learndrop.scorers import BOUNDS, KEYS, make_scorer
 from learndrop.settings import Settings
+from learndrop.tiers import room
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class Settling:
         probe: Callable[[], Tensor | None] = lambda: None,
     ) -> None:
         self._chain, self._ledger, self._settings = chain, ledger, settings
+        self._device = next(chain.parameters()).device
         self._window = settings.window * settings.batch  # samples
         self.scorer = make_scorer(settings.score, chain, probe, ledger.probe)
         own = settings.persistence_low if settings.score == "persistence" else settings.score_low
@@ -100,7 +102,7 @@ class Settling:
             cut,
             seconds=self._ledger.step_costs(),
             row_bytes=self.row_bytes,
-            budget=self._settings.feature_bytes + self._settings.feature_file_bytes,
+            budget=room(self._settings, self._device),
             batch=self._settings.batch,
         )
         # settled weights in a network that still gets better are not learned weights

@@ -141,8 +141,19 @@ class FileTier(_Budgeted):
 def tiers_of(settings: Settings, device: torch.device) -> list[Tier]:
     """Where maps may lie, the nearest first."""
     tiers: list[Tier] = [MemoryTier("device", settings.feature_bytes, device)]
-    if device.type == "cuda":  # else it is the same memory
+    if device.type == "cuda":  # else it is the same memory; see `room`
         host = torch.device("cpu")
         tiers.append(MemoryTier("host", settings.feature_host_bytes, host, pinned=True))
     tiers.append(FileTier(settings.feature_file_bytes, settings.data_dir / FOLDER))
     return tiers
+
+
+def room(settings: Settings, device: torch.device) -> int:
+    """Bytes that all of them may take together.
+
+    >>> given = Settings(feature_bytes=3, feature_host_bytes=20, feature_file_bytes=100)
+    >>> room(given, torch.device("cpu")), room(given, torch.device("cuda"))
+    (103, 123)
+    """
+    host = settings.feature_host_bytes if device.type == "cuda" else 0
+    return settings.feature_bytes + host + settings.feature_file_bytes
