@@ -15,6 +15,10 @@ from learndrop.settings import Settings
 
 Picture = bytes | bytearray | NDArray[np.uint8]
 """An encoded picture, or its pixels: uint8 [H, W, 3] or grey [H, W]."""
+MOST_COMPOSED = 4
+"""Characters that NFC makes one of, at most: a label that is longer by more cannot fit."""
+MOST_MARKS = 30
+"""Accents on one letter; no language has nearly as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,7 @@ def as_label(raw: Any, index: int, limits: BatchLimits) -> str:
     """One label as text: a name, or a whole number.
 
     Spaces around a name are taken off and its letters composed (NFC), so that two spellings that
-    look the same are one class.
+    look the same are one class. A text that cannot fit is refused before that is done.
 
     Raises:
         BadInput: naming the label's index, and the limit if one was passed.
@@ -129,19 +133,40 @@ def as_label(raw: Any, index: int, limits: BatchLimits) -> str:
     if isinstance(raw, bool) or not isinstance(raw, str | int):
         told = "null" if raw is None else type(raw).__name__
         raise BadInput(f"label {index} is no name and no whole number: {told}", item=item)
-    text = unicodedata.normalize("NFC", str(raw)).strip()
+    text = str(raw).strip()
+    _check_chars(text, MOST_COMPOSED * limits.label_chars, index, limits)
+    if not text.isascii():
+        _check_marks(text, index)
+        text = unicodedata.normalize("NFC", text).strip()
     if not text:
         raise BadInput(f"label {index} is empty", item=item)
-    if len(text) > limits.label_chars:
-        raise BadInput(
-            f"label {index} has {len(text)} characters, the limit is {limits.label_chars}",
-            item=item,
-            limit=limits.label_chars,
-            value=len(text),
-        )
+    _check_chars(text, limits.label_chars, index, limits)
     if not text.isprintable():
         raise BadInput(f"label {index} holds characters that cannot be shown", item=item)
     return text
+
+
+def _check_chars(text: str, most: int, index: int, limits: BatchLimits) -> None:
+    if len(text) > most:
+        raise BadInput(
+            f"label {index} has {len(text)} characters, the limit is {limits.label_chars}",
+            item=f"labels[{index}]",
+            limit=limits.label_chars,
+            value=len(text),
+        )
+
+
+def _check_marks(text: str, index: int) -> None:
+    """Composing puts marks in order, in a time that grows with the square of how many there are."""
+    row = 0
+    for letter in text:
+        row = row + 1 if unicodedata.combining(letter) else 0
+        if row > MOST_MARKS:
+            raise BadInput(
+                f"label {index} has more than {MOST_MARKS} accents on one letter",
+                item=f"labels[{index}]",
+                limit=MOST_MARKS,
+            )
 
 
 def as_labels(raw: Any, limits: BatchLimits) -> list[str]:

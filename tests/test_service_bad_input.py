@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ import numpy as np
 import orjson
 import pytest
 
+from learndrop.errors import BadInput
+from service.batches import BatchLimits, as_label
 from tests.bombs import (
     jpeg_claiming,
     npy,
@@ -129,6 +133,27 @@ def test_a_label_that_is_none_names_its_index(door: Ingress, label: object) -> N
 def test_a_label_over_the_limit(door: Ingress) -> None:
     told = {"item": "labels[1]", "limit": 10, "value": 11}
     is_problem(in_form(door, [GOOD] * 2, ["a", "b" * 11]), 422, "bad-input", **told)
+
+
+def test_a_label_is_not_composed_before_its_length_is_known(door: Ingress) -> None:
+    marks = "a" + "\u0300" * 25_000 + "\u0316" * 25_000  # a minute to bring into order
+    began = time.perf_counter()
+    told = {"item": "labels[0]", "limit": 10, "value": 50_001}
+    is_problem(in_json(door, {"images": [coded(GOOD)], "labels": [marks]}), 422, "bad-input", **told)
+    is_problem(in_npz(door, npz(images=pixels(1), labels=np.array([marks]))), 422, "bad-input")
+    is_problem(
+        door.http.post("/v1/labels", json={"prediction": "1-0", "label": marks}), 422, "bad-input"
+    )
+    assert time.perf_counter() - began < 5.0
+
+
+def test_a_label_is_as_long_as_it_is_when_composed() -> None:
+    limits = BatchLimits(images=4, image_bytes=1, label_chars=10, body_bytes=1)
+    whole = "\u1f86"  # one letter of four
+    spread = unicodedata.normalize("NFD", whole) * 10
+    assert len(spread) == 40 and as_label(f"  {spread} ", 0, limits) == whole * 10
+    with pytest.raises(BadInput, match="accents on one letter"):
+        as_label("a" + "\u0316" * 31, 0, limits)
 
 
 @pytest.mark.parametrize("labels", [np.array([1.5]), np.array([True]), np.array([b"a"])])
@@ -286,6 +311,7 @@ def test_npz_members_that_claim_more_than_the_limit(door: Ingress) -> None:
 @pytest.mark.parametrize(
     "images",
     [npy("(1000000, 1000000, 3)"), npy("(2, 4, 4, 3)", data=bytes(95)), npy("(-1, 4, 4, 3)"),
+     npy(f"(0, {10**30}, 3)"), npy(f"(0, {2**40}, {2**40}, 3)"), npy(f"({10**30}, 4, 3)"),
      npy("(1e3, 4)"), npy("(" + "2, " * 40 + ")"), npy("__import__('os')"), npy("(1,)", "object"),
      npy("(1, 4, 4, 3)", "[('a', 'O')]"), npy("(1, 4, 4, 3)", "'" + "u1," * 100 + "'"),
      npy("(1,)", "'V8'", bytes(8)), npy("(" * 300), b"", b"\x93NUMPY", b"\x93NUMPY\x09\0\xff\xff"],
