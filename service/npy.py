@@ -43,7 +43,11 @@ def read_npy(content: memoryview, item: str) -> NDArray[Any]:
             value=len(content) - start,
         )
     if wanted == 0:
-        return np.zeros(shape, dtype)
+        try:
+            return np.zeros(shape, dtype)
+        except ValueError as exc:  # of no bytes, and yet with a side that no array can have
+            told = f"`{item}` claims a shape that no array has: {str(shape)[:80]}"
+            raise BadBody(told, item=item) from exc
     flat: NDArray[Any] = np.frombuffer(content, dtype, offset=start)
     return flat.reshape(shape[::-1]).T if by_column else flat.reshape(shape)
 

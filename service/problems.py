@@ -179,6 +179,9 @@ def problem(
         "request_id": request_id or None,
         **extensions,
     }
+    for name, value in told.items():
+        if isinstance(value, int) and not -(2**63) <= value < 2**64:
+            told[name] = str(value)  # JSON would take it; many a reader of it, orjson too, does not
     body = orjson.dumps({k: v for k, v in told.items() if v is not None}, default=str)
     return Response(body, kind.status, dict(headers or {}), MEDIA_TYPE)
 

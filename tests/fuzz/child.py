@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from learndrop import pictures
+from service.problems import from_error
 from tests.fuzz.invented import INVENTED, invent
 from tests.fuzz.mutations import mutant
 from tests.fuzz.targets import REFUSALS, Door, doors
@@ -70,10 +71,12 @@ class Tally:
         """Hand one input in; anything but a result or a refusal is written down."""
         began = time.perf_counter()
         try:
-            door.take(data)
-            self.taken += 1
-        except REFUSALS:
-            self.refused += 1
+            try:
+                door.take(data)
+                self.taken += 1
+            except REFUSALS as exc:
+                from_error(exc, "/")  # whatever it names must go into an answer
+                self.refused += 1
         except BaseException:
             self.unhandled.append(f"{what}: {traceback.format_exc(limit=-4)}")
         spent_s = time.perf_counter() - began

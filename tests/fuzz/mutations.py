@@ -13,7 +13,8 @@ _WORDS = [
     *(b"IHDR", b"IDAT", b"IEND", b"acTL", b"iCCP", b"tRNS", b"PLTE", b"zTXt"),
     *(b"RIFF", b"VP8X", b"VP8L", b"ANIM", b"ANMF", b"Exif\0\0", b"\0field\0"),
     *(b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06", b"\x93NUMPY", b"'descr'", b"'|O'"),
-    *(b"'<U99999999'", b"fortran_order", b"(9999999999,)", b"(-1,)", b"--", b"\r\n\r\n"),
+    *(b"'<U99999999'", b"fortran_order", b"(9999999999,)", b"(-1,)", b"(0, 1", b"9" * 30),
+    *(b"--", b"\r\n\r\n"),
     *(b'; name="images"', b'; name="labels"', b"[", b"]", b"{", b'"', b"null", b"1e999"),
     *(b"\xed\xa0\x80", b"\xf0\x9f\x98\x80", b"\0", b"nan", b"x", b"-"),
 ]

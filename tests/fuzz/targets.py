@@ -20,7 +20,7 @@ from service.forms import read_form
 from service.intake import Shape, inputs
 from service.json_bodies import read_json
 from service.npz import read_npz
-from tests.bombs import jpeg_claiming, npz_of_objects, png_claiming, zipped
+from tests.bombs import jpeg_claiming, npy, npz_of_objects, png_claiming, zipped
 from tests.services import coded, encoded, npz, pixels
 
 LIMITS = BatchLimits(images=16, image_bytes=1 << 20, label_chars=100, body_bytes=4 << 20)
@@ -30,6 +30,8 @@ of these: what grows beyond that is a leak."""
 REFUSALS = (BadInput, BadMessage)
 SHAPE = Shape(32, "crop")
 
+IMPOSSIBLE = (f"(0, {10**30}, 3)", f"(0, {2**40}, {2**40}, 3)", f"({10**30}, 4, 3)")
+"""Shapes of no bytes, or of more than a number of 64 bits can tell, in a few bytes of header."""
 FIELD_END = b"\0field\0"
 """Between the parts of an entry that is written as bytes."""
 
@@ -107,6 +109,7 @@ def _npzs() -> list[bytes]:
         npz(images=np.asfortranarray(images), labels=np.arange(3, dtype=np.uint8)),
         npz_of_objects(),
         zipped(images=b"\x93NUMPY\x03\x00", labels=b""),
+        *(zipped(images=npy(shape), labels=npy("(0,)", "'<i8'")) for shape in IMPOSSIBLE),
     ]
 
 
@@ -127,6 +130,7 @@ def _jsons() -> list[bytes]:
         orjson.dumps({"images": small, "labels": ["cat", 7]}),
         orjson.dumps({"images": small, "labels": [1, 2], "ids": ["one", "two"]}),
         orjson.dumps({"labels": ["\u00e9\u0301", "\U0001f600"], "images": small}),
+        orjson.dumps({"labels": ["a" + "\u0300" * 500 + "\u0316" * 500, "b"], "images": small}),
     ]
 
 
