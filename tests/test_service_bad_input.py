@@ -139,7 +139,8 @@ def test_a_label_is_not_composed_before_its_length_is_known(door: Ingress) -> No
     marks = "a" + "\u0300" * 25_000 + "\u0316" * 25_000  # a minute to bring into order
     began = time.perf_counter()
     told = {"item": "labels[0]", "limit": 10, "value": 50_001}
-    is_problem(in_json(door, {"images": [coded(GOOD)], "labels": [marks]}), 422, "bad-input", **told)
+    body = {"images": [coded(GOOD)], "labels": [marks]}
+    is_problem(in_json(door, body), 422, "bad-input", **told)
     is_problem(in_npz(door, npz(images=pixels(1), labels=np.array([marks]))), 422, "bad-input")
     is_problem(
         door.http.post("/v1/labels", json={"prediction": "1-0", "label": marks}), 422, "bad-input"
