@@ -7,6 +7,7 @@ since an older checkpoint has the image still. A request leaves that stream when
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
@@ -19,17 +20,23 @@ from learndrop.answers import Answers
 from learndrop.connections import connect, connect_async
 from learndrop.dead_letters import DeadLetters
 from learndrop.errors import Busy, NotFound
-from learndrop.ids import is_id
+from learndrop.ids import START, is_id
 from learndrop.keys import Keys
 from learndrop.mending import mending, mending_async
 from learndrop.receipts import Learned, Receipt
 from learndrop.settings import Settings
 from learndrop.stream import Publisher
 
+log = logging.getLogger(__name__)
+
 RECEIPT_KEPT_S = 90 * 24 * 3600
 MOST_OPEN = 10_000
 """Requests that may wait for the worker; more are asked to come later."""
 MOST_MOVES = 100
+TIMES_WRITTEN_S = 0.001
+"""A request tells its time no more exactly."""
+CLOCKS_APART_S = 60
+"""So far an id may lie ahead of this machine's clock where no stream tells the last one."""
 
 
 class Deleting:
@@ -50,7 +57,7 @@ class Deleting:
         self._redis: Any = connect_async(settings)
 
     async def delete(self, sample_id: str) -> Receipt:
-        """Delete a sample wherever it is. Asking again does no harm and gives a fresh receipt.
+        """Delete a sample wherever it is. Asking again adds to the receipt what is found then.
 
         Raises:
             NotFound: if it is no id that a sample can have had.
@@ -69,22 +76,11 @@ class Deleting:
                 await self._letters.delete(letter_id)
             except NotFound:
                 pass  # the oldest have just gone by themselves
-        receipt = Receipt(
+        found = Receipt(
             sample_id, time.time(), names, was[0], learned, letters, prediction,
             self._settings.erase_within_s,
         )  # fmt: skip
-        # Last: what the worker had in hand when it was taken off is in the buffer by the time that
-        # the worker reads this.
-        fields = {"receipt": sample_id, "at": f"{receipt.asked_s:.3f}"}
-        async with mending_async(self._redis, self._keys):
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.set(
-                    self._keys.receipt(sample_id), orjson.dumps(asdict(receipt)), ex=RECEIPT_KEPT_S
-                )
-                for name in names:
-                    pipe.xadd(self._keys.deletions, {"sample": name, **fields})
-                await pipe.execute()
-        return receipt
+        return await self._written(found)
 
     async def receipt(self, sample_id: str) -> tuple[Receipt, int | None]:
         """What was done so far, and the first model version that learned from it, if one did.
@@ -116,8 +112,32 @@ class Deleting:
         """Give the connections back."""
         await self._redis.aclose()
 
+    async def _written(self, found: Receipt) -> Receipt:
+        """Add what was found to the receipt, and ask the worker to forget; both or neither.
+
+        The worker is asked last: what it had in hand when it was taken off the stream is in the
+        buffer by the time that the worker reads this.
+        """
+        key = self._keys.receipt(found.sample_id)
+        fields = {"receipt": found.sample_id, "at": f"{found.asked_s:.3f}"}
+        async with mending_async(self._redis, self._keys):
+            async with self._redis.pipeline(transaction=True) as pipe:
+                while True:
+                    await pipe.watch(key)
+                    told = await pipe.get(key)
+                    receipt = found.added_to(Receipt(**orjson.loads(told))) if told else found
+                    pipe.multi()
+                    pipe.set(key, orjson.dumps(asdict(receipt)), ex=RECEIPT_KEPT_S)
+                    for name in found.names:
+                        pipe.xadd(self._keys.deletions, {"sample": name, **fields})
+                    try:
+                        await pipe.execute()
+                        return receipt
+                    except redis.WatchError:
+                        continue  # the worker, or another who asks, has just written into it
+
     async def _check(self, sample_id: str) -> None:
-        if not is_id(sample_id) or int(sample_id.partition("-")[0]) > 1000 * (time.time() + 60):
+        if not is_id(sample_id) or _pair(sample_id) > await self._newest():
             raise NotFound(f"no sample {sample_id[:80]!r} was ever accepted")
         waiting = await self.waiting()
         if waiting >= MOST_OPEN:
@@ -127,6 +147,14 @@ class Deleting:
                 limit=MOST_OPEN,
                 value=waiting,
             )
+
+    async def _newest(self) -> tuple[int, int]:
+        """The greatest id that a sample can have had: clocks go back, ids never do."""
+        last = START.encode()
+        async with mending_async(self._redis, self._keys):
+            if await self._redis.exists(self._keys.stream):
+                last = (await self._redis.xinfo_stream(self._keys.stream))["last-generated-id"]
+        return max(_pair(last.decode()), (int(1000 * (time.time() + CLOCKS_APART_S)), 0))
 
     async def _names(self, sample_id: str) -> list[str]:
         """Every id that the sample had: one more for each time that it was put back."""
@@ -193,6 +221,7 @@ class Deletions:
     def __init__(self, settings: Settings) -> None:
         self._keys = Keys(settings.name)
         self._redis: Any = connect(settings)
+        self._refused = False
 
     def after(self, last: str) -> list[Request]:
         """Requests that came after that one, in order; `0-0` gives all that are open."""
@@ -202,40 +231,70 @@ class Deletions:
 
     def forgotten(self, requests: Sequence[Request], replayed: Set[str]) -> None:
         """Write into the receipts that the worker's memory has none of them any more."""
-        for name in _receipts(requests):
-            mine = {r.sample_id for r in requests if r.receipt == name}
-            self._note(name, forgotten_s=time.time(), replayed=bool(mine & replayed))
+        for name, mine in _by_receipt(requests).items():
+            found = any(r.sample_id in replayed for r in mine)
+            self._note(name, mine, forgotten_s=time.time(), replayed=found)
 
     def erased(self, requests: Sequence[Request]) -> None:
         """Close requests: no checkpoint has them. Redis is asked to rewrite its own log."""
         if not requests:
             return
-        for name in _receipts(requests):
-            self._note(name, erased_s=time.time())
+        for name, mine in _by_receipt(requests).items():
+            self._note(name, mine, erased_s=time.time())
         with mending(self._redis, self._keys):
             self._redis.xdel(self._keys.deletions, *(r.id for r in requests))
             try:
                 self._redis.bgrewriteaof()
+            except redis.exceptions.NoPermissionError as exc:
+                self._tell_refused(exc)
             except redis.ResponseError:
-                pass  # one runs already, there is no such log, or this user may not
+                pass  # one runs already, or there is no such log
 
     def close(self) -> None:
         """Close the connection."""
         self._redis.close()
 
-    def _note(self, name: str, **told: Any) -> None:
-        """Fill in what a receipt does not say yet."""
-        key = self._keys.receipt(name)
-        with mending(self._redis, self._keys):
-            if (written := self._redis.get(key)) is None:
+    def _tell_refused(self, error: Exception) -> None:
+        if not self._refused:
+            log.warning(
+                "deleted samples stay in the log files of Redis until it rewrites them by itself:"
+                " this user may not ask for that (+bgrewriteaof): %s",
+                error,
+            )
+        self._refused = True
+
+    def _note(self, name: str, requests: Sequence[Request], **told: Any) -> None:
+        """Fill in what a receipt does not say yet; that it was replayed is never taken back.
+
+        A request that is older than the last thing found does not speak for that.
+        """
+        key, asked_s = self._keys.receipt(name), max(r.asked_s for r in requests)
+
+        def fill_in(pipe: Any) -> None:
+            written = pipe.get(key)
+            pipe.multi()
+            known = orjson.loads(written) if written else {}
+            if not known or asked_s < known["asked_s"] - TIMES_WRITTEN_S:
                 return
-            known = orjson.loads(written)
-            news = {field: value for field, value in told.items() if known[field] is None}
-            self._redis.set(key, orjson.dumps(known | news), keepttl=True)
+            news = {field: v for field, v in told.items() if known[field] in (None, False)}
+            pipe.set(key, orjson.dumps(known | news), keepttl=True)
+
+        with mending(self._redis, self._keys):
+            self._redis.transaction(fill_in, key)
 
 
-def _receipts(requests: Sequence[Request]) -> list[str]:
-    return list(dict.fromkeys(r.receipt for r in requests if r.receipt))
+def _pair(entry_id: str) -> tuple[int, int]:
+    """An id as numbers, which have its order."""
+    ms, _, number = entry_id.partition("-")
+    return int(ms), int(number)
+
+
+def _by_receipt(requests: Sequence[Request]) -> dict[str, list[Request]]:
+    found: dict[str, list[Request]] = {}
+    for request in requests:
+        if request.receipt:
+            found.setdefault(request.receipt, []).append(request)
+    return found
 
 
 def _request(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Request:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 Learned = Literal["no", "yes", "unknown"]
@@ -20,7 +20,7 @@ class Receipt:
 
     Attributes:
         sample_id: as it was asked for.
-        asked_s: unix time of the request.
+        asked_s: unix time of the request; of several, the last that found something.
         names: every id that it had: one that was put back from the dead letters has several.
         stream: what it was on the stream: `waiting`, `seen` by the learner, or `gone` from there.
         learned: whether weights have learned from it.
@@ -48,6 +48,39 @@ class Receipt:
     def done(self) -> bool:
         """Whether nothing is left to do."""
         return self.erased_s is not None
+
+    def added_to(self, first: Receipt) -> Receipt:
+        """What an earlier receipt of the same sample says, with what was found since.
+
+        Only something that was still there makes the worker's part be done anew.
+
+        >>> first = Receipt("7-0", 1.0, ["7-0"], "waiting", "no", ["8-0"], "6-0", 600.0, False, 2.0)
+        >>> again = Receipt("7-0", 9.0, ["7-0"], "gone", "unknown", [], None, 600.0)
+        >>> again.added_to(first) == first
+        True
+        >>> later = Receipt("7-0", 9.0, ["7-0", "9-0"], "seen", "yes", [], None, 600.0)
+        >>> both = later.added_to(first)
+        >>> both.stream, both.learned, both.dead_letters, both.prediction, both.forgotten_s
+        ('seen', 'yes', ['8-0'], '6-0', None)
+        """
+        whole = replace(
+            first,
+            names=list(dict.fromkeys([*first.names, *self.names])),
+            dead_letters=list(dict.fromkeys([*first.dead_letters, *self.dead_letters])),
+            prediction=self.prediction or first.prediction,
+        )
+        if self.stream == "gone" and self.names == first.names:
+            learned = self.learned if first.learned == "unknown" else first.learned
+            return replace(whole, learned=learned)
+        return replace(
+            whole,
+            asked_s=self.asked_s,
+            stream=self.stream,
+            learned="yes" if first.learned == "yes" else self.learned,
+            replayed=first.replayed or None,
+            forgotten_s=None,
+            erased_s=None,
+        )
 
     def said(self, first_version: int | None) -> str:
         """In one sentence what became of its traces in weights.

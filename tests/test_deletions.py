@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -126,8 +127,66 @@ async def test_asking_again_is_harmless_and_tells_the_same_of_its_weights(place:
     place.learn()
     first = await place.deleting.delete(ids[0])
     again = await place.deleting.delete(ids[0])
-    assert (first.learned, again.learned, again.stream) == ("yes", "yes", "gone")
+    assert (first.learned, again.learned, again.stream) == ("yes", "yes", "seen")
     assert await place.adds_up() == Counts(2, 0, 0, 1, deleted=1)
+
+
+async def test_asking_again_keeps_what_the_first_request_found(place: Place) -> None:
+    (asked,) = await place.answers.put([{"label": "cat", "model_version": 1}], pixels(1, side=SIZE))
+    sample_id = str((await place.labels.give(asked, "cat")).sample_id)
+    first = await place.deleting.delete(sample_id)
+    place.asks.forgotten(place.asks.after("0-0"), {sample_id})
+    again = await place.deleting.delete(sample_id)
+    assert (again.stream, again.learned, again.prediction) == ("waiting", "no", asked)
+    assert (again.asked_s, again.replayed) == (first.asked_s, True)
+    requests = place.asks.after("0-0")
+    place.asks.forgotten(requests[1:], set())
+    place.asks.erased(requests)
+    assert (await place.deleting.receipt(sample_id))[0].done
+    third = await place.deleting.delete(sample_id)
+    assert third.replayed is True and third.done
+    assert await place.deleting.waiting() == 1  # asked all the same: a backup may have come back
+
+
+async def test_the_dead_letter_that_a_first_request_threw_away_stays_told(place: Place) -> None:
+    (sample_id,) = await place.publish(1)
+    for entry in place.worker.claim(10, 0):
+        place.worker.bury(entry, "wrong_size", "for the test")
+    first = await place.deleting.delete(sample_id)
+    again = await place.deleting.delete(sample_id)
+    assert len(first.dead_letters) == 1 and again.dead_letters == first.dead_letters
+
+
+async def test_something_found_later_is_forgotten_anew(place: Place) -> None:
+    (sample_id,) = await place.publish(1)
+    place.learn()
+    place.worker.ack(sample_id)
+    await place.deleting.delete(sample_id)
+    old = place.asks.after("0-0")
+    place.asks.forgotten(old, {sample_id})
+    place.asks.erased(old)
+    # Another hand has put it back under another id.
+    (later,) = await place.publish(1)
+    ms = sample_id.partition("-")[0]
+    place.redis.zadd(place.keys.moved, {f"{sample_id} {later}": int(ms)})
+    receipt = await place.deleting.delete(sample_id)
+    assert (receipt.names, receipt.stream) == ([sample_id, later], "waiting")
+    assert (receipt.replayed, receipt.done) == (True, False)
+    place.asks.erased(old)  # which was about the first id only
+    assert not (await place.deleting.receipt(sample_id))[0].done
+    place.asks.erased(place.asks.after("0-0"))
+    assert (await place.deleting.receipt(sample_id))[0].done
+
+
+async def test_after_an_id_from_the_future_samples_can_still_be_deleted(place: Place) -> None:
+    ahead = int(1000 * (time.time() + 3600))
+    place.redis.xadd(place.keys.stream, {"by": "hand"}, id=f"{ahead}-0")
+    (sample_id,) = await place.publish(1)
+    assert sample_id == f"{ahead}-1"
+    receipt = await place.deleting.delete(sample_id)
+    assert receipt.stream == "waiting"
+    with pytest.raises(NotFound):
+        await place.deleting.delete(f"{ahead}-2")
 
 
 async def test_a_dead_letter_of_the_sample_goes_too(place: Place) -> None:
