@@ -19,6 +19,7 @@ from deploy.embedded import EmbeddedRedis
 from learndrop.board import ServiceBoard, WorkerBoard
 from learndrop.connections import connect
 from learndrop.consumer import RedisConsumer
+from learndrop.deletions import Deletions, Request
 from learndrop.errors import BadSettings, StreamAway
 from learndrop.messages import Sample
 from learndrop.settings import Settings, load_settings
@@ -33,12 +34,17 @@ RULES = (Path(__file__).parent.parent / "docs" / "operations.md").read_text()
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
-    """A server on which nobody may do anything but the user `learndrop`, as the docs make it."""
+    """A server on which nobody may do anything but the user `learndrop`, as the docs make it.
+
+    And `narrow`, who lacks one right.
+    """
     require_server()
     with EmbeddedRedis(tmp_path_factory.mktemp("acl")) as server:
         admin = client_of(server)
         rule = RULES.split("ACL SETUSER learndrop ")[1].split("\n")[0]
         admin.execute_command("ACL", "SETUSER", "learndrop", *rule.split(), f">{PASSWORD}")
+        narrow = rule.replace("+bgrewriteaof", "").split()
+        admin.execute_command("ACL", "SETUSER", "narrow", *narrow, f">{PASSWORD}")
         admin.execute_command("ACL", "SETUSER", "default", "off")
         admin.close()
         yield server
@@ -83,6 +89,17 @@ def uses(settings: Settings) -> None:
 
 def test_the_user_of_the_docs_may_do_all_that_is_needed(guarded: EmbeddedRedis) -> None:
     uses(settings_of(guarded, redis_user="learndrop", redis_password=PASSWORD))
+
+
+@pytest.mark.parametrize(("user", "told"), [("learndrop", 0), ("narrow", 1)])
+def test_the_rewrite_of_the_log_is_asked_for_or_its_refusal_is_told_once(
+    guarded: EmbeddedRedis, caplog: pytest.LogCaptureFixture, user: str, told: int
+) -> None:
+    asks = Deletions(settings_of(guarded, redis_user=user, redis_password=PASSWORD))
+    for _ in range(2):
+        asks.erased([Request("1-1", "1-1", 1.0, "")])
+    asks.close()
+    assert ["+bgrewriteaof" in r.getMessage() for r in caplog.records] == [True] * told
 
 
 def test_and_nothing_else(guarded: EmbeddedRedis) -> None:
