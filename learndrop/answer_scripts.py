@@ -1,8 +1,9 @@
 """What is done with stored predictions and the labels that come for them, as Lua run undivided.
 
 An answer lies in a stream under its id: `answer` (JSON), `said` (its label), `version`, `margin`,
-and, where pixels are kept, the fields of a sample without its label. A label that came later is in
-a hash beside it, as `sample id` and `label`, and goes with it.
+`asked-by` (the key that asked, if one did), and, where pixels are kept, the fields of a sample
+without its label. A label that came later is in a hash beside it, as `sample id` and `label`, the
+key that it came from in another; both go with it.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 from learndrop.script_parts import ASIDE, IDS, SETTLE
 
 DROP = """
--- Takes answers away with their labels; the bytes held go along.
-local function drop_answers(answers, bytes, given, given_samples, entries)
+-- KEYS answers, bytes, given, given samples, given by. Takes answers away with their labels; the
+-- bytes held go along.
+local function drop_answers(entries)
+  local answers, bytes, given, given_samples, given_by = unpack(KEYS, 1, 5)
   for _, entry in ipairs(entries) do
     local size = 0
     for i = 2, #entry[2], 2 do size = size + #entry[2][i] end
@@ -19,6 +22,7 @@ local function drop_answers(answers, bytes, given, given_samples, entries)
     local label = redis.call('HGET', given, entry[1])
     if label then
       redis.call('HDEL', given, entry[1])
+      redis.call('HDEL', given_by, entry[1])
       redis.call('HDEL', given_samples, string.match(label, '^%S+'))
     end
   end
@@ -28,11 +32,11 @@ end
 PUT = (
     DROP
     + """
--- KEYS answers, bytes, given, given samples; ARGV most answers, most bytes, last id that is too
--- old, answers, then for each the number of its fields and values, and these. Gives the ids, and
--- how many old ones went. Where the answers were taken away by another hand (their stream is there
--- also when it is empty), what lies beside them goes too, or its bytes would be counted for ever.
-if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('DEL', KEYS[2], KEYS[3], KEYS[4]) end
+-- ARGV most answers, most bytes, last id that is too old, answers, then for each the number of its
+-- fields and values, and these. Gives the ids, and how many old ones went. Where the answers were
+-- taken away by another hand (their stream is there also when it is empty), what lies beside them
+-- goes too, or its bytes would be counted for ever.
+if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('DEL', unpack(KEYS, 2, 5)) end
 local ids, at, gone = {}, 5, 0
 for answer = 1, tonumber(ARGV[4]) do
   local parts, size = tonumber(ARGV[at]), 0
@@ -42,7 +46,7 @@ for answer = 1, tonumber(ARGV[4]) do
   at = at + parts + 1
 end
 local function drop(some)
-  drop_answers(KEYS[1], KEYS[2], KEYS[3], KEYS[4], some)
+  drop_answers(some)
   gone = gone + #some
 end
 -- A bound that was lowered is reached in some calls, so that none takes long.
@@ -65,18 +69,19 @@ return {ids, gone}
 
 ROWS = """
 -- KEYS answers, given; ARGV XRANGE or XREVRANGE, from, to, most. Answers without their pixels: id,
--- answer, margin, whether there are pixels, and the label that was given ('' if none).
+-- answer, margin, whether there are pixels, the label that was given ('' if none), who asked.
 local rows, from = {}, ARGV[2]
 while #rows < tonumber(ARGV[4]) do
   local most = math.min(16, tonumber(ARGV[4]) - #rows)
   local some = redis.call(ARGV[1], KEYS[1], from, ARGV[3], 'COUNT', most)
   for _, entry in ipairs(some) do
-    local row = {entry[1], '', '', 0, redis.call('HGET', KEYS[2], entry[1]) or ''}
+    local row = {entry[1], '', '', 0, redis.call('HGET', KEYS[2], entry[1]) or '', ''}
     for i = 1, #entry[2], 2 do
       local name, value = entry[2][i], entry[2][i + 1]
       if name == 'answer' then row[2] = value end
       if name == 'margin' then row[3] = value end
       if name == 'image' then row[4] = 1 end
+      if name == 'asked-by' then row[6] = value end
     end
     rows[#rows + 1], from = row, '(' .. entry[1]
   end
@@ -88,11 +93,11 @@ return rows
 DELETE = (
     DROP
     + """
--- KEYS answers, bytes, given, given samples; ARGV id. Returns 1 and the sample made of it, if any.
+-- ARGV id. Returns 1 and the sample made of it, if any.
 local found = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])
 if #found == 0 then return {0, ''} end
 local label = redis.call('HGET', KEYS[3], ARGV[1]) or ''
-drop_answers(KEYS[1], KEYS[2], KEYS[3], KEYS[4], found)
+drop_answers(found)
 return {1, string.match(label, '^%S+') or ''}
 """
 )
@@ -103,8 +108,9 @@ GIVE = (
     + SETTLE
     + """
 -- KEYS stream, counters, foreign, suspects, aside, answers, given, given samples, scores, totals,
--- deletions; ARGV group, answer's id, label, 1 to correct, time, key, most entries, most bytes,
--- oldest id, versions scored. Returns what came of it, the sample's id, and more that explains it.
+-- deletions, given by; ARGV group, answer's id, label, 1 to correct, time, key, most entries, most
+-- bytes, oldest id, versions scored, 1 if other keys' labels may be corrected. Returns what came of
+-- it, the sample's id, and more that explains it.
 local id, label, correct = ARGV[2], ARGV[3], ARGV[4] == '1'
 local found = redis.call('XRANGE', KEYS[6], id, id)
 if #found == 0 or before(id, ARGV[9]) then
@@ -125,6 +131,9 @@ if told then
   sample, earlier = string.match(told, '^(%S+) (.*)$')
   if earlier == label then return {'repeated', sample} end
   if not correct then return {'contradicted', sample, earlier} end
+  -- A label that came without a key, or before keys were written down, is anybody's.
+  local owner = redis.call('HGET', KEYS[12], id) or ''
+  if owner ~= '' and owner ~= ARGV[6] and ARGV[11] ~= '1' then return {'foreign'} end
 end
 
 local said, version, fields, size = '', '0', {}, 0
@@ -132,7 +141,7 @@ for i = 1, #found[1][2], 2 do
   local name, value = found[1][2][i], found[1][2][i + 1]
   if name == 'said' then said = value
   elseif name == 'version' then version = value
-  elseif name ~= 'answer' and name ~= 'margin' then
+  elseif name ~= 'answer' and name ~= 'margin' and name ~= 'asked-by' then
     fields[#fields + 1], fields[#fields + 2] = name, value
     if name == 'image' then size = #value end
   end
@@ -169,6 +178,11 @@ if earlier then
 end
 redis.call('HSET', KEYS[7], id, new .. ' ' .. label)
 if new ~= '-' then redis.call('HSET', KEYS[8], new, id) end
+if ARGV[6] ~= '' then
+  redis.call('HSET', KEYS[12], id, ARGV[6])
+else
+  redis.call('HDEL', KEYS[12], id)
+end
 
 -- The answer given then is scored; a correction takes the score of the label before back.
 local labelled = earlier and 0 or 1

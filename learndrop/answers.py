@@ -46,6 +46,7 @@ class Kept:
         pictured: whether its pixels are kept.
         label: that came later; None if none did.
         sample_id: of the sample made of it; None if none was.
+        asked_by: name of the API key that asked; empty if none did.
     """
 
     id: str
@@ -54,6 +55,7 @@ class Kept:
     pictured: bool
     label: str | None
     sample_id: str | None
+    asked_by: str
 
 
 class Answers:
@@ -75,6 +77,7 @@ class Answers:
         answers: Sequence[Mapping[str, Any]],
         images: NDArray[np.uint8] | None = None,
         margins: Sequence[float] = (),
+        asked_by: str = "",
     ) -> list[str]:
         """Store answers and give their ids, in order.
 
@@ -82,6 +85,7 @@ class Answers:
             answers: JSON values; a later label is held against `label` and `model_version`.
             images: uint8 [N, S, S, 3], what each answer is about.
             margins: between the two greatest probabilities of each.
+            asked_by: name of the API key that asked.
 
         Raises:
             StreamAway: if Redis did not take them within a second, or just failed to.
@@ -91,6 +95,7 @@ class Answers:
         pixels = images if self._settings.predictions_pixels else None
         entries = [
             _fields(answer, None if pixels is None else pixels[n], [*margins[n : n + 1], 1.0][0])
+            | ({b"asked-by": asked_by.encode()} if asked_by else {})
             for n, answer in enumerate(answers)
         ]
         ids: list[str] = []
@@ -127,8 +132,8 @@ class Answers:
                 return rows[0]
         raise self._not_kept(answer_id)
 
-    async def picture(self, answer_id: str) -> NDArray[np.uint8]:
-        """What that answer is about: uint8 [S, S, 3].
+    async def picture(self, answer_id: str) -> tuple[NDArray[np.uint8], str]:
+        """What that answer is about, uint8 [S, S, 3], and the name of the key that asked.
 
         Raises:
             NotFound: if there is no such answer any more, or its pixels were not kept.
@@ -143,7 +148,7 @@ class Answers:
         picture = picture_of(found[0][1])
         if picture is None:
             raise NotFound(f"the pixels of prediction {answer_id} were not kept")
-        return picture
+        return picture, found[0][1].get(b"asked-by", b"").decode()
 
     async def page(self, cursor: str | None, limit: int) -> tuple[list[Kept], str | None]:
         """Up to `limit` answers older than `cursor`, newest first, and the next cursor.
@@ -242,8 +247,9 @@ def _read(row: Sequence[Any]) -> Kept:
     answer: dict[str, Any] = orjson.loads(row[1])
     sample_id, _, label = row[4].decode().partition(" ")
     margin = float(row[2] or 1)  # stored by a version that kept none
+    made = _sample_id(sample_id.encode())
     return Kept(
-        row[0].decode(), answer, margin, bool(row[3]), label or None, _sample_id(sample_id.encode())
+        row[0].decode(), answer, margin, bool(row[3]), label or None, made, row[5].decode()
     )
 
 

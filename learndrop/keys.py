@@ -123,7 +123,8 @@ class Keys:
         streams = [self.stream, self.dead, self.fates, self.published, self.events]
         streams += [self.predictions, self.deletions, self.audit]
         hashes = [self.counters, self.suspects, self.lease, self.dead_reasons, self.batches]
-        hashes += [self.names, self.given, self.given_samples, self.scores, self.score_totals]
+        hashes += [self.names, self.given, self.given_samples, self.given_by]
+        hashes += [self.scores, self.score_totals]
         strings = [self.in_hand, self.state, self.predictions_bytes]
         return {
             **dict.fromkeys(streams, "stream"),
@@ -170,9 +171,16 @@ class Keys:
         return self._key("given-samples")
 
     @property
+    def given_by(self) -> str:
+        """Hash: name of the API key that each such label came from; none where none was needed."""
+        return self._key("given-by")
+
+    @property
     def held_answers(self) -> list[str]:
         """What every script needs that takes answers away, in its order."""
-        return [self.predictions, self.predictions_bytes, self.given, self.given_samples]
+        return [
+            self.predictions, self.predictions_bytes, self.given, self.given_samples, self.given_by
+        ]  # fmt: skip
 
     @property
     def scores(self) -> str:

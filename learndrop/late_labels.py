@@ -7,6 +7,7 @@ scored        the same, but no pixels were kept: the answer is scored and nothin
 repeated      the label that it has already: nothing changes
 corrected     another label, said to be a correction: it replaces the one before
 contradicted  another label, not said to be one: refused, the one before stays
+foreign       a correction of a label that came from another key: refused alike
 expired       the prediction is over its age, or newer ones took its place
 unknown       no such prediction was given, or it was deleted
 full          the stream has no room: try later
@@ -21,7 +22,7 @@ from typing import Any, Literal, get_args
 
 from learndrop.answer_scripts import GIVE
 from learndrop.connections import connect_async
-from learndrop.errors import Contradiction, Expired, NotFound
+from learndrop.errors import Contradiction, Expired, NotFound, RoleNeeded
 from learndrop.ids import is_id, oldest_id
 from learndrop.keys import GROUP, Keys
 from learndrop.mending import mending_async
@@ -29,7 +30,7 @@ from learndrop.settings import Settings
 from learndrop.taking import full
 
 Taken = Literal["accepted", "scored", "repeated", "corrected"]
-Refused = Literal["contradicted", "expired", "unknown", "full", "bad"]
+Refused = Literal["contradicted", "foreign", "expired", "unknown", "full", "bad"]
 OUTCOMES = (*get_args(Taken), *get_args(Refused))
 VERSIONS_SCORED = 256
 """Model versions whose score is kept; the oldest go first, the sum over all stays."""
@@ -72,7 +73,13 @@ class LateLabels:
         self._give = self._redis.register_script(GIVE)
 
     async def give(
-        self, prediction_id: str, label: str, *, correct: bool = False, key: str = ""
+        self,
+        prediction_id: str,
+        label: str,
+        *,
+        correct: bool = False,
+        key: str = "",
+        of_others: bool = False,
     ) -> Given:
         """Take one label. The same again changes nothing, so a lost answer may be asked for again.
 
@@ -81,21 +88,23 @@ class LateLabels:
             label: what is on the picture.
             correct: whether it may replace another label.
             key: name of the API key that sent it.
+            of_others: whether it may correct what came from another key, as an admin's may.
 
         Raises:
             NotFound: unknown.
             Expired: over its age, or gone to make room.
             Contradiction: it has another label.
+            RoleNeeded: it has one of another key, which this one may not correct.
             StreamFull: nothing was taken.
         """
         if not is_id(prediction_id):
             raise NotFound(f"no prediction {prediction_id[:80]!r} is known")
         known, keys = self._settings, self._keys
         named = [*keys.settled, keys.predictions, keys.given, keys.given_samples]
-        named += [keys.scores, keys.score_totals, keys.deletions]
+        named += [keys.scores, keys.score_totals, keys.deletions, keys.given_by]
         args: list[Any] = [GROUP, prediction_id, label, int(correct), f"{time.time():.3f}", key]
         args += [known.max_pending, known.max_pending_bytes]
-        args += [f"{oldest_id(known.predictions_ttl_s)}-0", VERSIONS_SCORED]
+        args += [f"{oldest_id(known.predictions_ttl_s)}-0", VERSIONS_SCORED, int(of_others)]
         async with mending_async(self._redis, self._keys):
             outcome, *more = await self._give(named, args)
         return self._read(outcome.decode(), more, prediction_id, label)
@@ -131,6 +140,12 @@ class LateLabels:
                     item="label",
                     limit=earlier,
                     value=label,
+                )
+            case "foreign":
+                raise RoleNeeded(
+                    f"the label of prediction {prediction_id} came from another key: that key may"
+                    " correct it, or one with the role 'admin'",
+                    role="admin",
                 )
             case "full":
                 waiting, held, rate = more

@@ -8,7 +8,7 @@ import pytest
 from deploy.embedded import EmbeddedRedis
 from learndrop.account import Counts
 from learndrop.answers import Answers
-from learndrop.errors import Contradiction, Expired, NotFound, StreamAway, StreamFull
+from learndrop.errors import Contradiction, Expired, NotFound, RoleNeeded, StreamAway, StreamFull
 from learndrop.keys import Keys
 from learndrop.late_labels import VERSIONS_SCORED, LateLabels, Score
 from learndrop.messages import Sample
@@ -75,7 +75,7 @@ async def test_the_picture_of_the_prediction_becomes_a_sample(place: Place) -> N
     (entry,) = place.worker.claim(10, 0)
     sample = Sample.from_fields(entry.fields)
     assert (entry.id, sample.label) == (given.sample_id, "dög")
-    assert np.array_equal(sample.image, await place.answers.picture(ids[1]))
+    assert np.array_equal(sample.image, (await place.answers.picture(ids[1]))[0])
     assert sample.image[0, 0, 0] == 1
     assert sample.accepted_s > 1.7e9
     place.worker.release()
@@ -112,6 +112,42 @@ async def test_another_label_is_refused_unless_it_is_a_correction(place: Place) 
     assert (refused.value.limit, refused.value.value) == ("cat", "dog")
     assert (await place.labels.scores())[0] == Score(1, 1)
     assert [s.label for s in place.learn()] == ["cat"]
+
+
+async def test_a_correction_is_for_the_key_that_gave_the_label_or_an_admin(place: Place) -> None:
+    (prediction_id,) = await place.ask("cat")
+    first = await place.labels.give(prediction_id, "cat", key="alice")
+    with pytest.raises(RoleNeeded) as refused:
+        await place.labels.give(prediction_id, "dog", correct=True, key="mallory")
+    assert refused.value.role == "admin"
+    assert place.redis.xlen(place.keys.deletions) == 0
+    assert (await place.labels.scores())[0] == Score(1, 1)
+    assert (await place.labels.give(prediction_id, "cat", key="mallory")).outcome == "repeated"
+    own = await place.labels.give(prediction_id, "dog", correct=True, key="alice")
+    assert (own.outcome, own.replaced) == ("corrected", first.sample_id)
+    boss = await place.labels.give(prediction_id, "cat", correct=True, key="boss", of_others=True)
+    assert boss.outcome == "corrected"
+    with pytest.raises(RoleNeeded):  # it is the admin's now
+        await place.labels.give(prediction_id, "dog", correct=True, key="alice")
+    assert await place.answers.delete(prediction_id) == boss.sample_id
+    assert not place.redis.exists(place.keys.given_by)
+
+
+async def test_a_label_that_came_without_a_key_may_be_corrected_by_any(place: Place) -> None:
+    (prediction_id,) = await place.ask("cat")
+    await place.labels.give(prediction_id, "cat")
+    given = await place.labels.give(prediction_id, "dog", correct=True, key="alice")
+    assert given.outcome == "corrected"
+
+
+async def test_who_asked_is_told_and_no_field_of_the_sample(place: Place) -> None:
+    told = [{"label": "cat", "model_version": 1}]
+    (prediction_id,) = await place.answers.put(told, pixels(1, side=4), asked_by="camera")
+    assert (await place.answers.get(prediction_id)).asked_by == "camera"
+    assert (await place.answers.picture(prediction_id))[1] == "camera"
+    await place.labels.give(prediction_id, "cat", key="alice")
+    (entry,) = place.worker.claim(10, 0)
+    assert b"asked-by" not in entry.fields and entry.fields[b"key"] == b"alice"
 
 
 async def test_a_correction_replaces_a_sample_that_still_waits(place: Place) -> None:

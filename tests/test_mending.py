@@ -67,7 +67,7 @@ class Rooms:
         said = [{"label": "a", "model_version": 1}] * 2
         one, other = await self.answers.put(said, pixels(2, side=4), [0.5, 0.5])
         await self.answers.page(None, 5)
-        given = await self.labels.give(one, "a")
+        given = await self.labels.give(one, "a", key="camera")
         await self.labels.scores()
         await self.answers.delete(other)
         assert given.sample_id

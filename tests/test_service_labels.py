@@ -17,6 +17,7 @@ from PIL import Image
 from deploy.embedded import EmbeddedRedis
 from learndrop.client import AsyncClient, Client
 from learndrop.errors import ServerRefused
+from learndrop.keyring import create
 from learndrop.messages import Sample
 from service.app import create_app
 from tests.commands import learndrop
@@ -96,6 +97,37 @@ def test_one_label_alone_is_refused_with_its_problem(http: TestClient) -> None:
     for outcome, number in (counted | {"corrected": 1, "repeated": 1, "full": 0}).items():
         assert metric(http, "learndrop_labels_total", outcome=outcome) == number, outcome
     assert metric(http, "learndrop_samples_accepted_total") == 2
+
+
+def test_what_one_key_asked_and_labelled_is_not_another_ones(
+    server: EmbeddedRedis, tmp_path: Path
+) -> None:
+    publish(tmp_path)
+    roles = {
+        "camera": ["predict"], "rival": ["predict"], "viewer": ["predict", "read"],
+        "alice": ["ingest"], "mallory": ["ingest"], "boss": ["admin"],
+    }  # fmt: skip
+    secrets = {name: create(tmp_path / "keys.json", name, some) for name, some in roles.items()}
+    with TestClient(create_app(settings_on(server, data_dir=tmp_path))) as http:
+
+        def by(name: str) -> TestClient:
+            http.headers["x-api-key"] = secrets[name]
+            return http
+
+        (answer,) = ask(by("camera"), 1)
+        path, right = f"/v1/predictions/{answer['id']}", answer["label"]
+        for place in (path, f"{path}/picture"):
+            for name in ("camera", "viewer", "boss"):
+                assert by(name).get(place).status_code == 200
+            is_problem(by("rival").get(place), 403, "role-needed", role="read")
+        body = {"prediction": answer["id"], "label": other(right), "correct": True}
+        assert give(by("alice"), prediction=answer["id"], label=right).status_code == 200
+        is_problem(give(by("mallory"), **body), 403, "role-needed", role="admin")
+        (result,) = give(by("mallory"), labels=[body]).json()["results"]
+        assert (result["outcome"], result["status"]) == ("foreign", 403)
+        assert metric(http, "learndrop_labels_total", outcome="foreign") == 2
+        assert by("camera").get(path).json()["true_label"] == right
+        assert give(by("boss"), **body).json()["results"][0]["outcome"] == "corrected"
 
 
 def test_in_a_batch_each_label_stands_for_itself(http: TestClient) -> None:

@@ -9,9 +9,10 @@ from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 
 from learndrop.answers import MOST_A_PAGE
-from learndrop.errors import BadInput, LearndropError, NotFound, StreamFull
+from learndrop.errors import BadInput, LearndropError, NotFound, RoleNeeded, StreamFull
 from learndrop.late_labels import Given
 from learndrop.worth import Candidate, most_worth
+from service.auth import Caller
 from service.content import label_body
 from service.dependencies import INGEST, READ, Asking, InRooms, Rooms
 from service.label_bodies import Asked
@@ -27,6 +28,7 @@ MOST_LOOKED_AT = 1000
 Limit = Annotated[int, Query(ge=1, le=100, description="Most predictions.")]
 REFUSED: Mapping[str, str] = {
     "contradiction": "contradicted",
+    "role-needed": "foreign",
     "expired": "expired",
     "not-kept": "unknown",
     "stream-full": "full",
@@ -53,11 +55,11 @@ async def give_labels(request: Request, wired: InRooms, asking: Asking) -> Given
     """
     asked = await wired.intake.labels(request)
     if isinstance(asked, Asked):
-        taken = await _give(wired, asked, asking.name)
+        taken = await _give(wired, asked, asking)
         if isinstance(taken, LearndropError):
             raise taken
         return GivenLabels(results=[_result(asked, taken)])
-    outcomes = [await _give(wired, one, asking.name) for one in asked]
+    outcomes = [await _give(wired, one, asking) for one in asked]
     if all(isinstance(outcome, StreamFull) for outcome in outcomes):
         assert isinstance(outcomes[0], StreamFull)
         raise outcomes[0]
@@ -100,12 +102,18 @@ async def label_requests(wired: InRooms, limit: Limit = 20) -> LabelRequests:
     return LabelRequests(requests=requests, looked_at=len(kept))
 
 
-async def _give(wired: Rooms, asked: Asked, key: str) -> Given | LearndropError:
+async def _give(wired: Rooms, asked: Asked, asking: Caller) -> Given | LearndropError:
     """What came of one label; what speaks against it alone is given back, not raised."""
     try:
         label = wired.intake.label(asked.label)
-        given = await wired.labels.give(asked.prediction, label, correct=asked.correct, key=key)
-    except (BadInput, NotFound, StreamFull) as exc:
+        given = await wired.labels.give(
+            asked.prediction,
+            label,
+            correct=asked.correct,
+            key=asking.name,
+            of_others=asking.may("admin"),
+        )
+    except (BadInput, NotFound, RoleNeeded, StreamFull) as exc:
         wired.metrics.labels.labels(REFUSED[kind_of(exc).name]).inc()
         return exc
     wired.metrics.labels.labels(given.outcome).inc()

@@ -10,10 +10,11 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from learndrop.answers import MOST_A_PAGE, Kept
-from learndrop.errors import StreamAway
+from learndrop.errors import RoleNeeded, StreamAway
 from learndrop.pictures import to_png
+from service.auth import Caller
 from service.content import PNG, picture_body
-from service.dependencies import ADMIN, PREDICT, READ, InRooms, Rooms
+from service.dependencies import ADMIN, PREDICT, READ, Asking, InRooms, Rooms
 from service.json_answers import as_json
 from service.passes import Pixels, Probabilities, Served
 from service.problems import documented
@@ -44,7 +45,7 @@ Cursor = Annotated[str | None, Query(max_length=80, description="`next_cursor` o
     ),
     openapi_extra=picture_body(),
 )  # fmt: skip
-async def predict(request: Request, wired: InRooms, top: Top = 100) -> Response:
+async def predict(request: Request, wired: InRooms, asking: Asking, top: Top = 100) -> Response:
     """Answered by the version that is newest when the request begins, and that is named.
 
     Answers are stored, to be asked for by id; while Redis is away they are given all the same.
@@ -53,7 +54,7 @@ async def predict(request: Request, wired: InRooms, top: Top = 100) -> Response:
     images = await wired.intake.pictures(request, model.shape)
     probabilities = await wired.serving.predict(model, images)
     answers = told(model, probabilities, top)
-    ids = await _stored(wired, answers, images, margins(probabilities))
+    ids = await _stored(wired, answers, images, margins(probabilities), asking.name)
     wired.metrics.predictions.inc(len(answers))
     return as_json(
         {
@@ -73,9 +74,14 @@ async def predict(request: Request, wired: InRooms, top: Top = 100) -> Response:
     summary="An answer that was given earlier",
     responses=documented("not-kept", "stream-away"),
 )
-async def kept_prediction(prediction_id: str, wired: InRooms) -> KeptPrediction:
-    """The newest `predictions_kept` (see /v1/limits) are kept, with a label that came since."""
-    return _kept(await wired.answers.get(prediction_id))
+async def kept_prediction(prediction_id: str, wired: InRooms, asking: Asking) -> KeptPrediction:
+    """The newest `predictions_kept` (see /v1/limits) are kept, with a label that came since.
+
+    What another key asked is told to keys with the role `read` only.
+    """
+    kept = await wired.answers.get(prediction_id)
+    _may_see(asking, prediction_id, kept.asked_by)
+    return _kept(kept)
 
 
 @router.get(
@@ -86,9 +92,11 @@ async def kept_prediction(prediction_id: str, wired: InRooms) -> KeptPrediction:
     response_class=Response,
     responses={**PNG, **documented("not-kept", "stream-away")},
 )
-async def picture(prediction_id: str, wired: InRooms) -> Response:
-    """As the network saw it."""
-    return Response(to_png(await wired.answers.picture(prediction_id)), media_type="image/png")
+async def picture(prediction_id: str, wired: InRooms, asking: Asking) -> Response:
+    """As the network saw it; what another key asked is shown to keys with the role `read` only."""
+    image, asked_by = await wired.answers.picture(prediction_id)
+    _may_see(asking, prediction_id, asked_by)
+    return Response(to_png(image), media_type="image/png")
 
 
 @router.delete(
@@ -145,6 +153,13 @@ def margins(probabilities: Probabilities) -> list[float]:
     return [float(m) for m in best[:, -1] - best[:, -2]]
 
 
+def _may_see(asking: Caller, prediction_id: str, asked_by: str) -> None:
+    """Ids can be guessed: an answer is for the key that asked, and for those that may list all."""
+    if asked_by not in ("", asking.name) and not asking.may("read"):
+        told = f"another key asked for prediction {prediction_id}; the role 'read' is needed"
+        raise RoleNeeded(told, role="read")
+
+
 def _kept(one: Kept) -> KeptPrediction:
     picture = f"/v1/predictions/{one.id}/picture" if one.pictured else None
     return KeptPrediction(
@@ -153,10 +168,10 @@ def _kept(one: Kept) -> KeptPrediction:
 
 
 async def _stored(
-    wired: Rooms, answers: list[dict[str, Any]], images: Pixels, unsure: list[float]
+    wired: Rooms, answers: list[dict[str, Any]], images: Pixels, unsure: list[float], key: str
 ) -> list[str] | list[None]:
     try:
-        return await wired.answers.put(answers, images, unsure)
+        return await wired.answers.put(answers, images, unsure, key)
     except StreamAway:
         wired.metrics.unstored.inc(len(answers))
         return [None] * len(answers)

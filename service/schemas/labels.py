@@ -10,8 +10,8 @@ class GivenLabel(BaseModel):
 
     prediction: str
     outcome: str = Field(
-        description="accepted, scored, repeated, corrected; or refused: contradicted, expired,"
-        " unknown, full, bad."
+        description="accepted, scored, repeated, corrected; or refused: contradicted, foreign,"
+        " expired, unknown, full, bad."
     )
     sample_id: str | None = Field(default=None, description="Of the sample on the stream.")
     problem: str | None = Field(
