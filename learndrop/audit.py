@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +11,7 @@ import structlog
 
 from learndrop.connections import connect_async
 from learndrop.errors import BadInput
+from learndrop.ids import is_cursor
 from learndrop.keys import Keys
 from learndrop.logs import without_keys
 from learndrop.mending import mending_async
@@ -19,7 +19,6 @@ from learndrop.settings import Settings
 
 MOST_A_PAGE = 500
 
-_ID = re.compile(r"\d{1,20}-\d{1,20}")
 log = structlog.get_logger()
 
 
@@ -51,7 +50,7 @@ class AuditTrail:
             BadInput: if the cursor is none of ours.
             StreamAway: if Redis does not answer.
         """
-        if cursor is not None and not _ID.fullmatch(cursor):
+        if cursor is not None and not is_cursor(cursor):
             raise BadInput("the cursor is none that a page gave", item="cursor", value=cursor[:80])
         newest = f"({cursor}" if cursor else "+"
         async with mending_async(self._redis, self._keys):

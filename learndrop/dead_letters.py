@@ -13,9 +13,9 @@ from typing import Any, get_args
 
 from learndrop.connections import connect_async
 from learndrop.errors import BadInput, NotFound, StreamFull
-from learndrop.ids import is_id, oldest_id
+from learndrop.ids import is_cursor, is_id, oldest_id
 from learndrop.keys import Keys
-from learndrop.letter_scripts import HEADS, NUMBERS, OWN_FIELDS, PURGE, READ, REPLAY
+from learndrop.letter_scripts import HEADS, NUMBERS, OWN_FIELDS, OWN_NAMES, PURGE, READ, REPLAY
 from learndrop.mending import mending_async
 from learndrop.settings import Settings
 from learndrop.stream import Reason
@@ -36,7 +36,7 @@ class Head:
     Attributes:
         id: of the letter.
         sample_id: what the sample was called; empty for `vanished`.
-        reason: one of `Reason`.
+        reason: one of `Reason`; empty if another hand wrote the letter, of which nothing is known.
         why: the reason in a sentence.
         time: when it was buried, unix time.
         label: as the sample had it.
@@ -98,7 +98,7 @@ class DeadLetters:
         Raises:
             BadInput: if the cursor is none of ours.
         """
-        if cursor is not None and not is_id(cursor):
+        if cursor is not None and not is_cursor(cursor):
             raise BadInput("the cursor is none that a page gave", item="cursor", value=cursor[:80])
         newest = f"({cursor}" if cursor else "+"
         args = ["XREVRANGE", newest, "-", reason or "", limit, MOST_LOOKED_AT]
@@ -127,7 +127,7 @@ class DeadLetters:
         """
         head, _ = await self.get(letter_id)
         if not head.replayable:
-            told = f"dead letter {letter_id} tells of entries that vanished: nothing to put back"
+            told = f"dead letter {letter_id} holds no sample: there is nothing to put back"
             raise BadInput(told, item="id", value=letter_id)
         moved, stopped = await self._replay([letter_id])
         if stopped is not None:
@@ -226,11 +226,23 @@ def _head(row: Sequence[Any]) -> Head:
 
 
 def _letter(letter_id: str, flat: Sequence[bytes]) -> tuple[Head, dict[bytes, bytes]]:
+    named = flat[1].decode(errors="replace")
+    if tuple(flat[:OWN_FIELDS:2]) != OWN_NAMES or (named and not is_id(named)):
+        # Written by another hand.
+        foreign = dict(zip(flat[::2], flat[1::2], strict=True))
+        return _head([letter_id.encode(), *[b""] * 6, 0, False]), foreign
     values = flat[OWN_FIELDS:]
     fields = dict(zip(values[::2], values[1::2], strict=True))
     own = flat[1:OWN_FIELDS:2]
     label, shape = fields.get(b"label", b"")[:400], fields.get(b"shape", b"")[:40]
-    row = [letter_id.encode(), *own, label, shape, len(fields.get(b"image", b"")), bool(fields)]
+    row = [
+        letter_id.encode(),
+        *own,
+        label,
+        shape,
+        len(fields.get(b"image", b"")),
+        bool(fields and named),
+    ]
     return _head(row), fields
 
 

@@ -10,7 +10,8 @@ from learndrop.errors import BadInput
 START = "0-0"
 """The position before the first entry."""
 
-_ID = re.compile(r"(0|[1-9]\d{0,19})-(0|[1-9]\d{0,19})")
+_ID = re.compile(r"(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,19})")
+_MOST = 2**64 - 1
 
 
 def oldest_id(age_s: float) -> str:
@@ -19,12 +20,24 @@ def oldest_id(age_s: float) -> str:
 
 
 def is_id(text: str) -> bool:
-    """Whether it is an id as the server writes it.
+    """Whether it is an id as the server writes it: two numbers of 64 bits.
 
     >>> is_id("1764046800000-0"), is_id("1764046800000"), is_id("+")
     (True, False, False)
+    >>> is_id("18446744073709551615-0"), is_id("18446744073709551616-0")
+    (True, False)
     """
-    return bool(_ID.fullmatch(text))
+    found = _ID.fullmatch(text)
+    return found is not None and all(int(number) <= _MOST for number in found.groups())
+
+
+def is_cursor(text: str) -> bool:
+    """Whether there can be something older than it: the server refuses to look before 0-0.
+
+    >>> is_cursor("1764046800000-0"), is_cursor("0-0"), is_cursor("x")
+    (True, False, False)
+    """
+    return is_id(text) and text != START
 
 
 def checked_id(entry_id: str) -> str:

@@ -18,11 +18,12 @@ from deploy.embedded import EmbeddedRedis
 from learndrop.client import AsyncClient, Client
 from learndrop.errors import ServerRefused
 from learndrop.keyring import create
+from learndrop.keys import Keys
 from learndrop.messages import Sample
 from service.app import create_app
 from tests.commands import learndrop
 from tests.published import CLASSES, publish
-from tests.servers import leading, server, settings_on
+from tests.servers import client_of, leading, server, settings_on
 from tests.services import NPZ, ingress, is_problem, listening_app, npz, pixels
 
 __all__ = ["server"]
@@ -144,6 +145,46 @@ def test_in_a_batch_each_label_stands_for_itself(http: TestClient) -> None:
     assert [r["sample_id"] for r in again] == [r["sample_id"] for r in results]
 
 
+MOST = 2**64 - 1
+
+
+@pytest.mark.parametrize("number", [MOST + 1, 10**20 - 1])
+@pytest.mark.parametrize("form", ["{}-0", "1-{}"])
+def test_an_id_that_no_server_writes_is_unknown_everywhere(
+    http: TestClient, number: int, form: str
+) -> None:
+    unknown = form.format(number)
+    answers = ask(http, 2)
+    rows = [
+        {"prediction": i, "label": "cat"} for i in (answers[0]["id"], unknown, answers[1]["id"])
+    ]
+    results = give(http, labels=rows).json()["results"]
+    assert [r["outcome"] for r in results] == ["accepted", "unknown", "accepted"]
+    for path in ("samples", "predictions", "dead-letters", "deletions"):
+        is_problem(http.get(f"/v1/{path}/{unknown}"), 404, "not-kept")
+    for path in ("samples", "predictions", "dead-letters"):
+        is_problem(http.delete(f"/v1/{path}/{unknown}"), 404, "not-kept")
+    is_problem(http.post(f"/v1/dead-letters/{unknown}/replay"), 404, "not-kept")
+
+
+@pytest.mark.parametrize("path", ["predictions", "dead-letters", "audit"])
+def test_cursors_at_the_ends_of_what_a_server_writes(http: TestClient, path: str) -> None:
+    for cursor in ("0-0", f"{MOST + 1}-0", f"0-{MOST + 1}", "01-1"):
+        is_problem(http.get(f"/v1/{path}?cursor={cursor}"), 422, "bad-input", item="cursor")
+    for cursor in (f"{MOST}-{MOST}", "0-1"):
+        assert http.get(f"/v1/{path}?cursor={cursor}").status_code == 200
+
+
+@pytest.mark.parametrize("kept", [f"{MOST}-{MOST}", "0-0", "0-1"])
+def test_the_first_and_last_ids_of_all_are_asked_for_without_harm(
+    http: TestClient, kept: str
+) -> None:
+    for path in ("samples", "predictions", "dead-letters"):
+        assert http.get(f"/v1/{path}/{kept}").status_code in (404, 410), path
+    assert give(http, prediction=kept, label="cat").status_code in (404, 410)
+    assert http.delete(f"/v1/samples/{kept}").status_code in (202, 404)
+
+
 def test_a_batch_for_which_there_is_no_room_at_all_is_429_and_half_of_one_is_told(
     http: TestClient,
 ) -> None:
@@ -197,6 +238,21 @@ def test_accuracy_by_version_is_in_state_and_metrics(http: TestClient, tmp_path:
     assert told["versions"] == [{"version": 1, "labelled": 2, "right": 1, "accuracy": 0.5}]
     line = 'learndrop_labelled_accuracy_ratio{version="1"} 0.5'
     assert line in http.get("/metrics").text.splitlines()
+
+
+def test_a_correction_after_the_scores_are_lost_divides_by_nothing(
+    server: EmbeddedRedis, http: TestClient
+) -> None:
+    (answer,) = ask(http, 1)
+    give(http, prediction=answer["id"], label=answer["label"])
+    keys = Keys(http.app.state.rooms.settings.name)  # type: ignore[attr-defined]
+    with client_of(server) as redis:
+        redis.delete(keys.scores)
+        give(http, prediction=answer["id"], label=other(answer["label"]), correct=True)
+        assert http.get("/metrics").status_code == 200
+        assert http.get("/v1/state").json()["labels"]["versions"] == []
+        redis.hset(keys.scores, "1", "-1 0")  # as it was written before
+        assert http.get("/metrics").status_code == 200
 
 
 def test_a_deleted_prediction_is_gone_with_its_picture(http: TestClient) -> None:
