@@ -187,9 +187,12 @@ end
 -- The answer given then is scored; a correction takes the score of the label before back.
 local labelled = earlier and 0 or 1
 local right = (label == said and 1 or 0) - (earlier == said and 1 or 0)
-local scored = redis.call('HGET', KEYS[9], version) or '0 0'
-local of_right, of_all = string.match(scored, '^(%-?%d+) (%d+)$')
-redis.call('HSET', KEYS[9], version, (of_right + right) .. ' ' .. (of_all + labelled))
+-- From a version that is scored no more (an old one, or scores are lost) nothing is taken back.
+local scored = redis.call('HGET', KEYS[9], version) or (not earlier and '0 0')
+if scored then
+  local of_right, of_all = string.match(scored, '^(%-?%d+) (%d+)$')
+  redis.call('HSET', KEYS[9], version, (of_right + right) .. ' ' .. (of_all + labelled))
+end
 redis.call('HINCRBY', KEYS[10], 'right', right)
 redis.call('HINCRBY', KEYS[10], 'labelled', labelled)
 local excess = redis.call('HLEN', KEYS[9]) - tonumber(ARGV[10])

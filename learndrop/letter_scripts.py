@@ -10,24 +10,30 @@ from learndrop.script_parts import FORGET
 
 OWN_FIELDS = 8
 """Names and values that the burial put before those of the entry."""
+OWN_NAMES = (b"dead-id", b"dead-reason", b"dead-why", b"dead-at")
 
-HEADS = """
+HEADS = (
+    FORGET
+    + """
 -- KEYS dead; ARGV XRANGE or XREVRANGE, from, to, reason or '', most found, most looked at.
--- Letters without their pixels, and the id of the last one looked at ('' at the end).
+-- Letters without their pixels, and the id of the last one looked at ('' at the end). Of one that
+-- another hand wrote nothing but its id is told: an answer of Redis ends at its first nil.
 local found, looked, from = {}, 0, ARGV[2]
 while true do
   local some = redis.call(ARGV[1], KEYS[1], from, ARGV[3], 'COUNT', 16)
   for _, letter in ipairs(some) do
     local id, fields = letter[1], letter[2]
     looked, from = looked + 1, '(' .. id
-    if ARGV[4] == '' or fields[4] == ARGV[4] then
-      local told, size = {id, fields[2], fields[4], fields[6], fields[8], '', ''}, 0
+    local reason = reason_of(fields)
+    if reason == '' then fields = {'', '', '', '', '', '', '', ''} end
+    if ARGV[4] == '' or reason == ARGV[4] then
+      local told, size = {id, fields[2], reason, fields[6], fields[8], '', ''}, 0
       for i = 9, #fields, 2 do
         if fields[i] == 'label' then told[6] = string.sub(fields[i + 1], 1, 400) end
         if fields[i] == 'shape' then told[7] = string.sub(fields[i + 1], 1, 40) end
         if fields[i] == 'image' then size = #fields[i + 1] end
       end
-      told[8], told[9] = size, #fields > 8 and 1 or 0
+      told[8], told[9] = size, #fields > 8 and fields[2] ~= '' and 1 or 0
       found[#found + 1] = told
     end
     if #found == tonumber(ARGV[5]) or looked == tonumber(ARGV[6]) then
@@ -38,8 +44,11 @@ while true do
   if #some < 16 then return {found, ''} end
 end
 """
+)
 
-NUMBERS = """
+NUMBERS = (
+    FORGET
+    + """
 -- KEYS dead, dead reasons. How many are kept for each reason; counted anew when another hand (or a
 -- learndrop that did not count) changed the stream.
 local told, sum = redis.call('HGETALL', KEYS[2]), 0
@@ -50,12 +59,13 @@ local from = '-'
 while true do
   local some = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', 16)
   for _, letter in ipairs(some) do
-    redis.call('HINCRBY', KEYS[2], letter[2][4] or '', 1)
+    redis.call('HINCRBY', KEYS[2], reason_of(letter[2]), 1)
     from = '(' .. letter[1]
   end
   if #some < 16 then return redis.call('HGETALL', KEYS[2]) end
 end
 """
+)
 
 READ = "return redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])"
 """KEYS dead; ARGV id. One letter with its fields in the order in which they were written."""
@@ -69,7 +79,7 @@ REPLAY = (
 local moved = {}
 for n = 4, #ARGV do
   local found = redis.call('XRANGE', KEYS[4], ARGV[n], ARGV[n])
-  if #found == 1 and #found[1][2] > 8 then
+  if #found == 1 and reason_of(found[1][2]) ~= '' and found[1][2][2] ~= '' and #found[1][2] > 8 then
     local fields, size, ours, who = {}, 0, false, nil
     for i = 9, #found[1][2], 2 do
       local name, value = found[1][2][i], found[1][2][i + 1]

@@ -62,17 +62,23 @@ end
 """
 
 FORGET = """
+-- The reason of a dead letter that a burial wrote; '' of one that another hand wrote.
+local function reason_of(fields)
+  local ours = fields[1] == 'dead-id' and fields[3] == 'dead-reason' and fields[5] == 'dead-why'
+    and fields[7] == 'dead-at' and (fields[2] == '' or string.match(fields[2], '^%d+-%d+$'))
+  return ours and fields[4] or ''
+end
 -- Takes dead letters away; the number of each reason goes along.
 local function forget(dead, reasons, letters)
   for _, letter in ipairs(letters) do
-    local id, reason = letter[1], letter[2][4] or ''
+    local id, reason = letter[1], reason_of(letter[2])
     if redis.call('XDEL', dead, id) == 1 and redis.call('HINCRBY', reasons, reason, -1) <= 0 then
       redis.call('HDEL', reasons, reason)
     end
   end
 end
 """
-"""A function for scripts. A dead letter's own fields come first: dead-id, -reason, -why, -at."""
+"""Functions for scripts. A dead letter's own fields come first: dead-id, -reason, -why, -at."""
 
 LETTER = (
     FORGET

@@ -130,6 +130,40 @@ async def test_numbers_are_right_again_after_another_hand(place: Place) -> None:
     assert (await place.letters.numbers())["unreadable"] == 1
 
 
+BY_HAND: list[dict[bytes | str, bytes | str]] = [
+    {"a": "b"},
+    {"label": "cat", "image": b"123", "shape": "1x1", "by": "learndrop", "at": "1"},
+    {"dead-id": "no id", "dead-reason": "unreadable", "dead-why": "w", "dead-at": "1", "a": "b"},
+]
+
+
+@pytest.mark.parametrize("fields", BY_HAND)
+async def test_a_letter_that_another_hand_wrote_stops_nobody(
+    make: Many, tmp_path: Path, fields: dict[bytes | str, bytes | str]
+) -> None:
+    place = make(data_dir=tmp_path)
+    (ours,) = await place.bury("wrong_size")
+    foreign = place.redis.xadd(place.keys.dead, fields).decode()
+    head, _ = await place.letters.get(ours)
+    with listening_app(create_app(place.settings)) as url, Client(url) as client:
+        page = client.dead_letters.page()
+        assert [(d["id"], d["reason"]) for d in page["dead_letters"]] == [
+            (foreign, ""),
+            (ours, "wrong_size"),
+        ]
+        assert (page["kept"]["wrong_size"], page["kept"][""]) == (1, 1)
+        assert client._http.get(f"/v1/dead-letters/{foreign}").status_code == 200
+        assert client._http.get("/metrics").status_code == 200
+        answer = client._http.post(f"/v1/dead-letters/{foreign}/replay")
+        is_problem(answer, 422, "bad-input")
+        assert client._http.delete(f"/v1/samples/{head.sample_id}").status_code == 202
+        (left,) = client.dead_letters.page()["dead_letters"]
+        assert left["id"] == foreign
+        assert client._http.post("/v1/dead-letters/replay").json()["replayed"] == 0
+        assert client._http.delete("/v1/dead-letters").json() == {"purged": 1, "left": 0}
+    assert await place.adds_up() == Counts(1, 0, 1, 0)
+
+
 # -- put back --------------------------------------------------------------------------------
 
 

@@ -109,6 +109,7 @@ async def metrics(wired: InRooms, accept: Annotated[str, Header()] = "") -> Resp
     except StreamAway:
         scores = {}
     for version, score in list(scores.items())[:VERSIONS_SHOWN]:
-        wired.metrics.label_accuracy.labels(str(version)).set(score.right / score.labelled)
+        if score.accuracy is not None:
+            wired.metrics.label_accuracy.labels(str(version)).set(score.accuracy)
     encode, content_type = choose_encoder(accept)
     return Response(encode(wired.metrics.registry), headers={"content-type": content_type})

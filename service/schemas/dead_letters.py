@@ -10,7 +10,7 @@ class DeadLetter(BaseModel):
 
     id: str
     sample_id: str = Field(description="What it was called; empty for `vanished`.")
-    reason: str
+    reason: str = Field(description="Empty: another hand wrote the letter.")
     why: str
     time: float = Field(description="When it was buried, unix time.")
     label: str
