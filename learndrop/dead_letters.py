@@ -127,7 +127,7 @@ class DeadLetters:
         """
         head, _ = await self.get(letter_id)
         if not head.replayable:
-            told = f"dead letter {letter_id} tells of what vanished, or is none of ours: nothing to put back"
+            told = f"dead letter {letter_id} holds no sample (vanished, or not ours): it stays here"
             raise BadInput(told, item="id", value=letter_id)
         moved, stopped = await self._replay([letter_id])
         if stopped is not None:
