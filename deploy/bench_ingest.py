@@ -180,6 +180,7 @@ def running(folder: Path, requests: int, connections: int) -> Iterator[Bench]:
         children = []
         for module in ("service", "deploy.bare"):
             settings = load_settings(
+                fsync="everysec",  # and `always` too
                 redis_url=server.url,
                 port=free_port(),
                 data_dir=folder,

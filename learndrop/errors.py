@@ -25,6 +25,7 @@ LearndropError
 │   ├── RateLimited          the sender's key asks more often than it may
 │   ├── StillRunning         the same request, by its Idempotency-Key, is under way
 │   ├── StreamAway           the Redis server does not answer
+│   ├── NotDurable           the Redis server is set up so that it could lose samples
 │   ├── NoModel              no version is published yet
 │   ├── Busy                 the queue for predictions is full
 │   └── ServerAway           the client: nobody answers at the service's address
@@ -169,6 +170,10 @@ class StillRunning(Unavailable):
 
 class StreamAway(Unavailable):
     """The Redis server does not answer."""
+
+
+class NotDurable(Unavailable):
+    """The Redis server is set up so that it could lose what it takes."""
 
 
 class NoModel(Unavailable):

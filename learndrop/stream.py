@@ -99,7 +99,13 @@ class Publisher(Protocol):
         ...
 
     async def check(self) -> list[str]:
-        """Name every setting of the server by which accepted samples could be lost."""
+        """Name every setting of the server by which accepted samples could be lost.
+
+        None where `fsync` is `no`; they are among the warnings then.
+
+        Raises:
+            StreamAway: when Redis does not answer.
+        """
         ...
 
     async def warnings(self) -> list[str]:
@@ -255,6 +261,9 @@ class RedisPublisher:
 
     async def check(self) -> list[str]:
         """See Publisher."""
+        return [] if self._settings.fsync == "no" else await self._risks()
+
+    async def _risks(self) -> list[str]:
         problems = []
         allowed = {"everysec": "always"} if self._settings.fsync == "everysec" else {}
         for option, (safe, risk) in DURABLE.items():
@@ -275,6 +284,8 @@ class RedisPublisher:
         told = (await self.memory()).warnings(self._settings.memory_near)
         if gap:
             told.append(f"the worker waits (LEARNDROP_ON_GAP): {gap.decode()}")
+        if self._settings.fsync == "no":
+            told += [f"LEARNDROP_FSYNC=no: {risk}" for risk in await self._risks()]
         if self._settings.fsync == "everysec":
             told.append("LEARNDROP_FSYNC=everysec: a power cut may lose a second of samples")
         return told

@@ -26,6 +26,7 @@ from learndrop.stream import Publisher, RedisPublisher
 from service.auth import Gate
 from service.backlog import Backlog
 from service.dependencies import IN_A_HEADER, Rooms
+from service.durability import Durability
 from service.envelope import HEADER, Envelope, request_id
 from service.intake import Intake
 from service.metrics import ServiceMetrics
@@ -87,6 +88,7 @@ def create_app(
         settings=settings,
         publisher=publisher,
         backlog=Backlog(settings, publisher),
+        durability=Durability(publisher),
         board=board or ServiceBoard(settings),
         answers=answers,
         labels=LateLabels(settings),
@@ -142,6 +144,7 @@ def _serving(settings: Settings, registry: Registry, metrics: ServiceMetrics) ->
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     rooms: Rooms = app.state.rooms
+    await rooms.durability.start()
     await rooms.serving.start()
     await rooms.retention.start()
     try:

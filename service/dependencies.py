@@ -27,6 +27,7 @@ from learndrop.settings import Settings
 from learndrop.stream import Publisher
 from service.auth import Caller, Gate
 from service.backlog import Backlog
+from service.durability import Durability
 from service.envelope import request_id
 from service.intake import Intake
 from service.metrics import ServiceMetrics
@@ -46,6 +47,7 @@ class Rooms:
     settings: Settings
     publisher: Publisher
     backlog: Backlog
+    durability: Durability
     board: ServiceBoard
     answers: Answers
     labels: LateLabels

@@ -109,6 +109,10 @@ KINDS = {
             "stream-away", 503, "Redis does not answer, or refuses to write",
             "Send it again after Retry-After, with the same Idempotency-Key.",
         ),
+        Kind(
+            "not-durable", 503, "Redis is set up so that it could lose samples",
+            "Set it up as `detail` says, or say with LEARNDROP_FSYNC that this may be.",
+        ),
         Kind("no-model", 503, "No model version is published yet", "Send labelled samples first."),
         Kind(
             "busy", 503, "More bodies or predictions at once than the limits let in",
@@ -138,6 +142,7 @@ _BY_ERROR: dict[type[errors.LearndropError], str] = {
     errors.ShareFull: "share-full",
     errors.StreamFull: "stream-full",
     errors.StreamAway: "stream-away",
+    errors.NotDurable: "not-durable",
     errors.NoModel: "no-model",
     errors.NotLearnedYet: "no-model",
     errors.Busy: "busy",

@@ -142,7 +142,7 @@ def test_a_stream_that_is_not_asked_for_any_more_is_forgotten() -> None:
 
 
 def test_over_http_nothing_is_decoded_and_repeats_are_answered(tmp_path: Path) -> None:
-    nobody = {"redis_url": "redis://127.0.0.1:1/0"}
+    nobody = {"redis_url": "redis://127.0.0.1:1/0", "fsync": "no"}
     settings = load_settings(data_dir=tmp_path, max_pending=4, full_memory_s=10, **nobody)
     stream = Counting(settings)
     with listening_app(create_app(settings, publisher=stream)) as url:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from structlog.testing import capture_logs
 
 from deploy.embedded import EmbeddedRedis
 from learndrop.board import WorkerBoard
 from learndrop.events import Event
+from learndrop.keys import Keys
 from learndrop.registry import Registry
+from learndrop.settings import load_settings
+from learndrop.stream import RedisPublisher
+from service import durability
 from service.app import create_app
+from service.durability import Durability
 from service.problems import KINDS
 from tests.published import CLASSES, publish
 from tests.servers import client_of, require_server, server, settings_on, token
@@ -174,6 +181,54 @@ def test_a_server_that_could_lose_data_is_named_by_readyz(
         own.stop()
 
 
+def test_nothing_is_accepted_that_a_restart_of_redis_could_lose(
+    server: EmbeddedRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durability, "AGAIN_S", 0.2)
+    body = npz(images=pixels(1), labels=[1])
+    with EmbeddedRedis(tmp_path / "redis") as own, client_of(own) as redis:
+        redis.config_set("appendonly", "no")
+        settings = settings_on(own, data_dir=tmp_path)
+        with TestClient(create_app(settings)) as http, capture_logs() as logs:
+            (reason,) = http.get("/v1/state").json()["not_durable"]
+            assert "appendonly" in reason
+            refused = http.post("/v1/samples", content=body, headers=NPZ)
+            assert "appendonly" in is_problem(refused, 503, "not-durable")["detail"]
+            label = {"prediction": "1-1", "label": "cat"}
+            is_problem(http.post("/v1/labels", json=label), 503, "not-durable")
+            assert redis.xlen(Keys(settings.name).stream) == 0
+            redis.config_set("appendonly", "yes")
+            time.sleep(0.3)
+            assert http.post("/v1/samples", content=body, headers=NPZ).status_code == 202
+            assert http.get("/v1/state").json()["not_durable"] == []
+            redis.config_set("appendonly", "no")
+            time.sleep(0.3)
+            is_problem(http.post("/v1/samples", content=body, headers=NPZ), 503, "not-durable")
+        assert [one["log_level"] for one in logs if one["event"] == "stream_not_durable"] == [
+            "warning"
+        ]
+        with TestClient(create_app(settings.model_copy(update={"fsync": "no"}))) as http:
+            assert http.post("/v1/samples", content=body, headers=NPZ).status_code == 202
+            (warning,) = http.get("/readyz").json()["warnings"]
+            assert "LEARNDROP_FSYNC=no" in warning and "appendonly" in warning
+
+
+async def test_at_start_the_log_names_a_server_that_could_lose_data(
+    server: EmbeddedRedis, tmp_path: Path
+) -> None:
+    with ingress(tmp_path, fsync="always") as door:
+        publisher = door.stream
+    with capture_logs() as logs:
+        await Durability(publisher).start()
+        away = RedisPublisher(load_settings(redis_url="redis://127.0.0.1:1/0"))
+        await Durability(away).start()  # and does not keep the service from starting
+        await away.close()
+    assert [(one["event"], one["log_level"]) for one in logs] == [
+        ("stream_not_durable", "warning"),
+        ("stream_not_checked", "warning"),
+    ]
+
+
 def test_memory_that_runs_short_is_warned_of_before_samples_are_refused(
     server: EmbeddedRedis, tmp_path: Path
 ) -> None:
@@ -216,7 +271,7 @@ def test_everysec_is_allowed_by_a_setting_that_is_warned_of(tmp_path: Path) -> N
 
 
 def test_the_stream_in_memory_is_told_as_well(tmp_path: Path) -> None:
-    with ingress(tmp_path) as door:
+    with ingress(tmp_path, fsync="always") as door:
         is_problem(door.http.get("/readyz"), 503, "not-ready")
 
 

@@ -33,8 +33,9 @@ class StreamSettings(Room):
     """Buried entries kept for inspection; the oldest go first (they stay counted)."""
     dead_letters_ttl_s: float = Field(30 * 24 * 3600.0, gt=0)
     """Longest time that a buried entry is kept (it stays counted)."""
-    fsync: Literal["always", "everysec"] = "always"
-    """What Redis must have as appendfsync; `everysec` may lose a second of accepted samples."""
+    fsync: Literal["always", "everysec", "no"] = "always"
+    """What Redis must have as appendfsync for samples to be taken; `everysec` may lose a second of
+    accepted samples, `no` insists on nothing and may lose all of them."""
     redis_memory_bytes: int = Field(2048 * MIB, ge=16 * MIB)
     """Memory limit that `make up` and docker-compose.yml give to Redis."""
     memory_near: float = Field(0.85, gt=0, lt=1)

@@ -51,7 +51,7 @@ async def readyz(request: Request, wired: InRooms) -> Response:
     loses nothing yet: a server that is nearly full or knows no limit, a worker that waits.
     """
     try:
-        reasons, warnings = await wired.publisher.check(), await wired.publisher.warnings()
+        reasons, warnings = await wired.durability.look(), await wired.publisher.warnings()
     except StreamAway as exc:
         reasons = [f"the stream is away: {exc}"]
     if reasons:

@@ -22,7 +22,7 @@ from service.schemas.labels import GivenLabel, GivenLabels, LabelRequest, LabelR
 router = APIRouter(prefix="/v1", tags=["labels"])
 PROBLEMS = documented(
     "bad-body", "too-slow", "too-large", "unknown-format", "bad-input", "not-kept", "expired",
-    "contradiction", "stream-full", "stream-away", "busy",
+    "contradiction", "stream-full", "stream-away", "not-durable", "busy",
 )  # fmt: skip
 MOST_LOOKED_AT = 1000
 Limit = Annotated[int, Query(ge=1, le=100, description="Most predictions.")]
@@ -53,6 +53,7 @@ async def give_labels(request: Request, wired: InRooms, asking: Asking) -> Given
     and a batch of which the stream has no room for any with 429. All may be sent again: what was
     taken is then `repeated`.
     """
+    await wired.durability.insist()
     asked = await wired.intake.labels(request)
     if isinstance(asked, Asked):
         taken = await _give(wired, asked, asking)

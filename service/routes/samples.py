@@ -17,7 +17,8 @@ from service.schemas.samples import Accepted, SampleFate
 router = APIRouter(prefix="/v1", tags=["learn"], route_class=DirectRoute)
 PROBLEMS = documented(
     "bad-body", "too-slow", "too-large", "unknown-format", "bad-input", "bad-picture", "too-long",
-    "bad-parameter", "other-content", "stream-full", "share-full", "stream-away", "busy",
+    "bad-parameter", "other-content", "stream-full", "share-full", "stream-away",
+    "not-durable", "busy",
 )  # fmt: skip
 
 
@@ -34,11 +35,15 @@ PROBLEMS = documented(
 async def accept_samples(request: Request, batch_key: BatchKey = "") -> Response:
     """Answers 202 when every sample of the batch is on disk; nothing was taken otherwise.
 
+    Where the Redis server is set up so that it could lose them, the batch is refused with 503
+    (`not-durable`), unless LEARNDROP_FSYNC says that this may be.
+
     The same `Idempotency-Key` with the same content is answered with the same ids, also while the
     first request is under way: whichever comes first to the stream is taken, once.
     """
     # Not as dependencies: see service/direct.py.
     wired, key = rooms_of(request), caller_of(request).name
+    await wired.durability.insist()
     read = await wired.intake.samples(request, key, batch_key, wired.backlog.refuse)
     taken = await wired.backlog.take(*read)
     wired.metrics.accepted.inc(taken.fresh)

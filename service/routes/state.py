@@ -55,6 +55,7 @@ async def state(wired: InRooms, events: Events = 100) -> Response:
             "samples": asdict(counts),
             "samples_per_s": wired.pace.read(int(merged["samples_learned"]), time.monotonic()),
             "labels": late_labels.told(*scores),
+            "not_durable": wired.durability.reasons,
             "model": model_of(wired.serving),
             "events": [event.to_json() for event in happened],
             "time": time.time(),

@@ -95,5 +95,8 @@ class State(BaseModel):
     drop: Drop
     flops: Flops
     labels: LabelScores
+    not_durable: list[str] | None = Field(
+        description="By what accepted samples could be lost; null while Redis was never asked."
+    )
     model: ServedModel
     events: list[Event] = Field(description="Newest first.")
