@@ -185,6 +185,12 @@ def read_keys(path: Path) -> Keyring:
     return Keyring(keys)
 
 
+def made_before(path: Path) -> Path | None:
+    """What says that keys were made here, whether or not the file is there still; None if never."""
+    lock = _lock_of(path)
+    return lock if lock.exists() else None
+
+
 def create(path: Path, name: str, roles: Sequence[str], rate: str = "") -> str:
     """Make a key, and the file if there is none; returns the secret, which is stored nowhere.
 
@@ -213,6 +219,7 @@ def rotate(path: Path, name: str, grace_s: float) -> str:
         NotFound: if there is no such key.
         DamagedFile: if the file cannot be read.
     """
+    _refuse_missing(path, name)
     secret, made = _new_secret()
 
     def turned(ring: Keyring) -> Keyring:
@@ -236,11 +243,19 @@ def revoke(path: Path, name: str) -> None:
         DamagedFile: if the file cannot be read.
     """
 
+    _refuse_missing(path, name)
+
     def taken(ring: Keyring) -> Keyring:
         ring.get(name)
         return _without(ring, name)
 
     _change(path, taken)
+
+
+def _refuse_missing(path: Path, name: str) -> None:
+    """Where no keys were made there must be no lock either: it says that there were some."""
+    if not path.exists():
+        Keyring().get(name)
 
 
 def _new_secret() -> tuple[str, Secret]:
@@ -263,10 +278,14 @@ def _change(path: Path, change: Callable[[Keyring], Keyring]) -> None:
         write_atomic(path, orjson.dumps(told, option=orjson.OPT_INDENT_2) + b"\n")
 
 
+def _lock_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
+
+
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """One writer at a time: two that read the same file would undo each other's change."""
-    lock = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    lock = os.open(_lock_of(path), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

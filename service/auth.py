@@ -5,6 +5,7 @@ Without a keys file nobody is asked, and the service binds to loopback only.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import time
 from collections import deque
@@ -16,12 +17,15 @@ import structlog
 from starlette.datastructures import Headers
 
 from learndrop.errors import BadSettings, DamagedFile, ForeignPage, KeyNeeded
-from learndrop.keyring import ROLES, Keyring, read_keys
+from learndrop.keyring import ROLES, Keyring, made_before, read_keys
 from learndrop.settings import Settings, is_loopback
 
 MOST_NEWS = 100
 LOOK_EVERY_S = 1.0
 """A changed keys file is in force after this time at the latest."""
+
+OF_BROWSERS = ("origin", "sec-fetch-site", "accept-language")
+"""A browser sends one of these whatever its page wants; the last with every request."""
 
 log = structlog.get_logger()
 
@@ -54,11 +58,12 @@ class Gate:
         """Read the keys file.
 
         Raises:
-            BadSettings: if the file is damaged; or if there is none, and others than this machine
-                could reach the service, and `allow_open` does not say that they may.
+            BadSettings: if the file is damaged, or gone since keys were made; or if there is none,
+                and others than this machine could reach the service, and `allow_open` does not
+                say that they may.
         """
         self._path = settings.keys_path
-        self._loopback = settings.loopback
+        self._hosts = frozenset(host.lower() for host in settings.allowed_hosts)
         self._stamp: object = None
         self._looked_s = 0.0
         self._ring: Keyring | None = None
@@ -69,6 +74,11 @@ class Gate:
         self._started = True
         if self.trouble:
             raise BadSettings(f"LEARNDROP_KEYS_FILE: {self.trouble}")
+        if self._ring is None and (made := made_before(self._path)) is not None:
+            raise BadSettings(
+                f"LEARNDROP_KEYS_FILE: there were keys, and {self._path} is gone: bring it back, or"
+                f" make a key (learndrop keys create). To go on without any, remove {made} as well"
+            )
         if self._ring is None and not settings.loopback and not settings.allow_open:
             raise BadSettings(
                 f"LEARNDROP_HOST {settings.host!r} lets others reach the service, and there are no"
@@ -97,7 +107,7 @@ class Gate:
         """
         self._look()
         if self._ring is None:
-            refuse_foreign_page(headers, role, loopback=self._loopback)
+            refuse_foreign_page(headers, role, self._hosts)
             return ANYBODY
         needed = f"the role {role!r} is needed" if role else "one of any role is needed"
         secret = given(headers)
@@ -150,30 +160,56 @@ def given(headers: Headers) -> str:
     return headers.get("x-api-key", "").strip()
 
 
-def refuse_foreign_page(headers: Headers, role: str, *, loopback: bool) -> None:
-    """A page on the Web may make its reader's browser post here; it cannot hide whose page it is.
+def refuse_foreign_page(headers: Headers, role: str, hosts: frozenset[str] = frozenset()) -> None:
+    """A page on the Web may make its reader's browser ask here; it cannot hide that a browser asks.
 
-    On loopback (where a page's own name may be made to lead here) only pages of this machine may
-    ask, else those of the address that is asked.
+    The page may have a name of its own lead to this address, and then is of the very site that is
+    asked. So a browser must ask by a name that nobody else can give away: a loopback name, an
+    address, or one of `hosts`. The page must be of this machine or of the address that is asked.
 
     Raises:
-        ForeignPage: if the request comes from any other page.
+        ForeignPage: if the request comes from any other page, or by any other name.
 
-    >>> refuse_foreign_page(Headers({"host": "127.0.0.1:8000"}), "ingest", loopback=True)
+    >>> refuse_foreign_page(Headers({"host": "127.0.0.1:8000", "accept-language": "en"}), "read")
     >>> ours = Headers({"host": "a:8000", "origin": "http://a:8000"})
-    >>> refuse_foreign_page(ours, "ingest", loopback=False)
+    >>> refuse_foreign_page(ours, "ingest", frozenset({"a"}))
+    >>> refuse_foreign_page(Headers({"host": "a:8000"}), "ingest")
     """
-    origin = headers.get("origin")
-    if origin is None:
+    if not any(name in headers for name in OF_BROWSERS):
         return
-    try:
-        page = urlsplit(origin)
-        name, address = page.hostname or "", page.netloc
-    except ValueError:  # what no browser sends
-        name = address = ""
-    if not is_loopback(name) and (loopback or address != headers.get("host")):
-        told = f"a web page of {origin[:80]!r} asks, and no key is needed here"
+    host, origin = headers.get("host", ""), headers.get("origin")
+    name, _ = _site(f"//{host}")
+    if not (_is_address(name) or name in hosts):
+        told = (
+            f"a browser asks by the name {host[:80]!r}, and no key is needed here; loopback names,"
+            " addresses and LEARNDROP_ALLOWED_HOSTS may be asked by"
+        )
         raise ForeignPage(told, role=role or "any")
+    if origin is None:
+        foreign = headers.get("sec-fetch-site") == "cross-site"
+    else:
+        page, address = _site(origin)
+        foreign = not is_loopback(page) and address != host
+    if foreign:
+        told = f"a web page of {(origin or 'another site')[:80]!r} asks, and no key is needed here"
+        raise ForeignPage(told, role=role or "any")
+
+
+def _site(url: str) -> tuple[str, str]:
+    """Name, and name with port, of a URL; empty for what no browser sends."""
+    try:
+        found = urlsplit(url)
+        return found.hostname or "", found.netloc
+    except ValueError:
+        return "", ""
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return is_loopback(name)
+    return True
 
 
 def changes(before: Keyring, after: Keyring) -> dict[str, list[str]]:

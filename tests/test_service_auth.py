@@ -14,7 +14,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from deploy.children import ROOT
-from learndrop.errors import BadSettings
+from learndrop.errors import BadSettings, NotFound
 from learndrop.keyring import create, revoke, rotate
 from learndrop.settings import load_settings
 from service import auth, routes
@@ -95,7 +95,7 @@ def test_each_route_has_its_role(
 def test_probes_metrics_and_explanations_are_open(door: Ingress) -> None:
     for path in ("/healthz", "/metrics", "/problems", "/problems/busy", "/openapi.json"):
         assert door.http.get(path).status_code == 200, path
-    assert door.http.get("/readyz").status_code == 503  # the stream is in memory
+    assert door.http.get("/readyz").status_code == 200
     assert door.http.get("/no-such-path").status_code == 404
 
 
@@ -177,6 +177,9 @@ def test_a_first_keys_file_that_is_damaged_locks_what_was_open(tmp_path: Path) -
         ("http://127.0.0.1:8000", "127.0.0.1:8000", (202, 202)),
         ("http://localhost:3000", "127.0.0.1:8000", (202, 202)),
         ("https://ours.example", "ours.example", (403, 202)),
+        ("http://evil.example:8000", "evil.example:8000", (403, 403)),
+        ("http://10.1.2.3:8000", "10.1.2.3:8000", (202, 202)),
+        ("http://[fd00::1]:8000", "[fd00::1]:8000", (202, 202)),
         ("https://evil.example", "127.0.0.1:8000", (403, 403)),
         ("https://evil.example", "ours.example", (403, 403)),
         ("null", "127.0.0.1:8000", (403, 403)),
@@ -187,7 +190,10 @@ def test_a_web_page_of_elsewhere_cannot_use_what_needs_no_key(
     tmp_path: Path, origin: str | None, asked: str, statuses: tuple[int, int]
 ) -> None:
     headers = {"host": asked} | ({"origin": origin} if origin else {})
-    bound: list[dict[str, Any]] = [{}, {"host": "0.0.0.0", "allow_open": True}]
+    bound: list[dict[str, Any]] = [
+        {},
+        {"host": "0.0.0.0", "allow_open": True, "allowed_hosts": ["ours.example"]},
+    ]
     for settings, status in zip(bound, statuses, strict=True):
         with ingress(tmp_path / str(len(settings)), **settings) as door:
             answer = post(door, headers)
@@ -196,6 +202,46 @@ def test_a_web_page_of_elsewhere_cannot_use_what_needs_no_key(
                 is_problem(answer, 403, "foreign-page", role="ingest")
             secret = create(door.app.state.rooms.settings.keys_path, "camera", ["ingest"])
             assert post(door, headers | bearer(secret)).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("host", "more", "status"),
+    [
+        ("evil.example:8000", {}, 404),  # no browser
+        ("evil.example:8000", {"accept-language": "en"}, 403),
+        ("evil.example:8000", {"sec-fetch-site": "same-origin"}, 403),
+        ("localhost:8000", {"accept-language": "en", "sec-fetch-site": "none"}, 404),
+        ("localhost:8000", {"sec-fetch-site": "same-origin"}, 404),
+        ("localhost:8000", {"sec-fetch-site": "cross-site"}, 403),
+        ("127.0.0.1:8000", {"sec-fetch-site": "cross-site", "origin": "http://localhost:3"}, 404),
+    ],
+)
+def test_a_name_that_was_made_to_lead_here_reads_and_deletes_nothing(
+    tmp_path: Path, host: str, more: dict[str, str], status: int
+) -> None:
+    with ingress(tmp_path, host="0.0.0.0", allow_open=True) as door:
+        for method, path in (("GET", "/v1/samples/1-1"), ("DELETE", "/v1/samples/x")):
+            answer = door.http.request(method, path, headers={"host": host} | more)
+            if status == 403 or method == "GET":
+                assert answer.status_code == status
+            else:
+                assert answer.status_code == 503  # Redis is away, and it was allowed to ask it
+
+
+@pytest.mark.parametrize("open_settings", [{}, {"host": "0.0.0.0", "allow_open": True}])
+def test_taking_the_keys_file_away_opens_nothing_after_a_restart_either(
+    tmp_path: Path, open_settings: dict[str, Any]
+) -> None:
+    settings = load_settings(data_dir=tmp_path, **open_settings)
+    with pytest.raises(NotFound):
+        revoke(settings.keys_path, "camera")  # no key was ever made: that closes nothing
+    assert not Gate(settings).needs_keys
+    create(settings.keys_path, "camera", ["ingest"])
+    settings.keys_path.unlink()
+    with pytest.raises(BadSettings, match=r"gone.*\.keys\.json\.lock"):
+        Gate(settings)
+    (tmp_path / ".keys.json.lock").unlink()
+    assert not Gate(settings).needs_keys
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "example.com"])

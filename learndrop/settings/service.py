@@ -21,6 +21,9 @@ class ServiceSettings(Room):
     """File of API keys (`learndrop keys`); empty is keys.json in `data_dir`."""
     allow_open: bool = False
     """Without keys, bind to an address that others reach all the same: anyone may do anything."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names, as a JSON list, by which browsers may reach the service without a key, beside loopback
+    names and addresses: a page of elsewhere may make any other name lead here."""
     key_rate: str = Field("", pattern=rf"^({RATE})?$")
     """Requests that one key may make, as 600/minute, in each service process; empty is no limit."""
     audit_kept: int = Field(1000, ge=1, le=1_000_000)
