@@ -248,9 +248,7 @@ def _read(row: Sequence[Any]) -> Kept:
     sample_id, _, label = row[4].decode().partition(" ")
     margin = float(row[2] or 1)  # stored by a version that kept none
     made = _sample_id(sample_id.encode())
-    return Kept(
-        row[0].decode(), answer, margin, bool(row[3]), label or None, made, row[5].decode()
-    )
+    return Kept(row[0].decode(), answer, margin, bool(row[3]), label or None, made, row[5].decode())
 
 
 def _sample_id(told: bytes) -> str | None:
