@@ -37,13 +37,14 @@ from learndrop.scripts import (
     PUBLISHED,
     READ,
     RECONCILE,
+    UNTAKEN,
 )
 from learndrop.settings import Settings
 from learndrop.stream import Entry, Reason
 from learndrop.suspects import Suspects, deaths_from
 from learndrop.taking import MARK, size_of
 
-_SCRIPTS = (JOIN, GAP, READ, BLAME, HOLD, CLEAR, ACK, BURY, ADOPT, RECONCILE, PUBLISHED)
+_SCRIPTS = (JOIN, GAP, READ, BLAME, HOLD, CLEAR, ACK, BURY, ADOPT, RECONCILE, PUBLISHED, UNTAKEN)
 ACK_CHUNK = 64  # entries a script takes off at once: Redis serves nobody else meanwhile
 READ_AHEAD = 4  # batches; they are in memory, and undelivered as far as the position goes
 LONGEST_BLOCK_S = 1.0  # so that SIGTERM is seen
@@ -55,10 +56,11 @@ class RedisConsumer:
     Args:
         settings: where the server is, and every bound.
         token: of the lease under which this worker leads; see lease.py.
+        folder: which data folder the checkpoints are in; empty: that is not compared.
     """
 
-    def __init__(self, settings: Settings, token: int) -> None:
-        self._settings, self._token = settings, token
+    def __init__(self, settings: Settings, token: int, folder: str = "") -> None:
+        self._settings, self._token, self._folder = settings, token, folder
         self._keys = keys = Keys(settings.name)
         self._redis: Any = connect(settings)
         self._scripts = {text: self._redis.register_script(FENCE + text) for text in _SCRIPTS}
@@ -87,6 +89,7 @@ class RedisConsumer:
         self._position = self._handed = position
         self._learned, self._older = learned, older
         self._gap: Gap | None = None
+        self._strange = ""  # a position that says nothing here: the checkpoint's of another stream
         self._ahead: deque[Entry] = deque()
         self._suspects = Suspects(self._settings.max_deliveries)
         self._opened = False  # whether what was in hand at the last death has been judged
@@ -102,7 +105,7 @@ class RedisConsumer:
         with self._asking():
             if not self._joined:
                 self._join()
-            if self._gap and self._gap.waiting:
+            if self._waits():
                 _wait(wait_s, stopping)
                 return []
             if self._cleared:
@@ -134,9 +137,15 @@ class RedisConsumer:
         self._held = []
 
     def ack(self, through: str) -> int:
-        """See Consumer. Also counts what another hand deleted meanwhile."""
+        """See Consumer. Also counts what another hand deleted meanwhile.
+
+        A position that this stream never gave takes nothing off, nor does any while it waits.
+        """
         with self._asking():
-            taken = self._ack(through)
+            if not self._joined:
+                self._join()
+            strange = self._waits() or through == self._strange
+            taken = 0 if strange else self._ack(through)
             now = time.monotonic()
             rate = taken / max(now - self._acked_at, 0.001)
             self._rate = rate if not self._rate else (self._rate + rate) / 2
@@ -158,9 +167,13 @@ class RedisConsumer:
     def counts(self) -> Counts:
         """See Consumer."""
         with self._asking(), self._redis.pipeline(transaction=True) as both:
-            both.hmget(self._keys.counters, COUNTED)
+            both.hmget(self._keys.counters, *COUNTED, "epoch")
             both.xlen(self._keys.stream)
-            return counts_from(both.execute())
+            (*counted, epoch), waiting = both.execute()
+        counts = counts_from((counted, waiting))
+        if epoch and self._joined:  # without: it was deleted, and what is known is worth more
+            self._account = counts
+        return counts
 
     @property
     def gap(self) -> Gap | None:
@@ -180,37 +193,65 @@ class RedisConsumer:
         if self._account:
             for name in COUNTED:
                 known += [name, getattr(self._account, name)]
-        found = self._run(JOIN, keys, [GROUP, self._position, self._epoch, *known])
-        what, last, acked, left = (part.decode() for part in found)
-        unacked = int(left)  # learned here, and not in the stream's account yet
-        if what == "emptied":
-            self._position = self._handed = START
-        if not self._opened:
-            unacked -= self._ack(self._position)
+        args = [GROUP, self._position, self._epoch, self._folder, *known]
+        what, last, acked, left, restored = (p.decode() for p in self._run(JOIN, keys, args))
+        self._reconcile("")
+        self._weigh(what, last, acked, int(left), restored == "1")
+        if what in ("emptied", "foreign") and not self._waits():
+            self._strange, self._position, self._handed = self._position, START, START
+        if not self._opened and not self._waits():
+            if self._position != START:
+                self._ack(self._position)
+                self._reconcile("")
             self._judge()
             self._opened = True
-        self._reconcile("")
-        self._weigh(what, last, acked, max(0, unacked))
         self._held = []
         self._joined = True
 
-    def _weigh(self, found: str, last: str, acked: str, unacked: int) -> None:
+    def _weigh(self, found: str, last: str, acked: str, left: int, restored: bool) -> None:
         """Whether stream and checkpoint belong together, and if not, whether to wait."""
-        if self._gap or not self._account:
+        account = self._account
+        if self._gap or not account:
             return
         waiting = self._settings.on_gap == "wait" and not (found == "ahead" and self._older)
-        self._gap = gap = gap_between(
+        lost = self._never_given(found, account)
+        gap = gap_between(
             found,
             self._position,
             last,
             acked,
             ours=self._learned,
-            theirs=self._account.learned + unacked,
+            theirs=account.learned + left,
+            lost=lost,
             waiting=waiting,
         )
-        lost = gap.samples if gap and gap.kind == "stream_behind" else 0
+        if gap and found in ("well", "emptied") and restored:
+            gap = None  # it went under a worker that knows of it all: only the numbers are amiss
+        if gap and gap.kind == "stream_behind":
+            lost = gap.samples
+        self._gap = gap
         args = [gap.why if gap and waiting else "", lost]
         self._run(GAP, [self._keys.counters], args)
+
+    def _never_given(self, found: str, account: Counts) -> int:
+        """How many of the samples that were learned here the stream never had.
+
+        Each that it had was counted when it left, or lies there up to the position.
+        """
+        if self._position == START or found in ("ahead", "behind"):
+            return 0
+        ended, since = account.learned + account.buried + account.deleted, "-"
+        while found == "well" and ended < self._learned:
+            args = [since, self._position, ACK_CHUNK]
+            number, last = self._run(UNTAKEN, [self._keys.stream], args)
+            ended += number
+            if number < ACK_CHUNK:
+                break
+            since = f"({last.decode()}"
+        return max(0, self._learned - ended)
+
+    def _waits(self) -> bool:
+        return self._gap is not None and self._gap.waiting
 
     def _judge(self) -> None:
         told = self._run(BLAME, [self._keys.in_hand, self._keys.suspects], [])
@@ -274,7 +315,7 @@ class RedisConsumer:
     def _ack(self, through: str) -> int:
         total = 0
         while True:
-            args = [GROUP, through, ACK_CHUNK, self._settings.fates_kept]
+            args = [GROUP, through, ACK_CHUNK, self._settings.fates_kept, self._folder]
             taken = int(self._run(ACK, [*self._settled, self._keys.fates], args))
             total += taken
             if taken < ACK_CHUNK:

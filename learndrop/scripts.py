@@ -42,8 +42,13 @@ ACK = (
     IDS
     + SETTLE
     + """
--- KEYS also aside, fates; ARGV group, last id that is learned, most entries, fates kept.
--- Returns how many were taken off.
+-- KEYS also aside, fates; ARGV group, last id that is learned, most entries, fates kept, the data
+-- folder of the checkpoint that has them or ''. Returns how many were taken off.
+if redis.call('HEXISTS', KEYS[2], 'epoch') == 0 then
+  return redis.error_reply('STRAYED the account is gone')
+end
+redis.call('HDEL', KEYS[2], 'emptied')  -- the checkpoint's position is one of this stream now
+if ARGV[5] ~= '' then redis.call('HSET', KEYS[2], 'folder', ARGV[5]) end
 local most, upto = tonumber(ARGV[3]), ARGV[2]
 local found = redis.call('XRANGE', KEYS[1], '-', upto, 'COUNT', most)
 settle(ARGV[1], found, 'learned')
@@ -200,51 +205,75 @@ return 0
 JOIN = (
     IDS
     + """
--- KEYS stream, counters; ARGV group, position, epoch, then the account as it was known last (names
--- and numbers) or nothing. The group now reads what comes after the position. Returns what it found
--- ('well', 'emptied', 'behind' or 'ahead'), the last id of the stream, the last acknowledged, and,
--- where the stream was just found to be behind, how many entries it has: all before the position.
-local lost = redis.call('HSETNX', KEYS[2], 'epoch', ARGV[3]) == 1
+-- KEYS stream, counters; ARGV group, position, epoch, data folder or '', then the account as it was
+-- known last (names and numbers) or nothing. The group now reads what comes after the position.
+-- Returns what it found ('well', 'emptied', 'foreign', 'behind' or 'ahead'), the last id of the
+-- stream, the last acknowledged; where the stream is behind, how many entries it had when that was
+-- found, all before the position; and whether the account was put back.
+local counters, position = KEYS[2], ARGV[2]
+local lost, known = redis.call('HSETNX', counters, 'epoch', ARGV[3]) == 1, #ARGV > 4
 if lost then
   -- The account was deleted under us: what is known of it is put back.
-  for i = 4, #ARGV, 2 do redis.call('HINCRBY', KEYS[2], ARGV[i], ARGV[i + 1]) end
+  for i = 5, #ARGV, 2 do redis.call('HINCRBY', counters, ARGV[i], ARGV[i + 1]) end
 end
-local function join(position)
-  local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], position, 'MKSTREAM')
-  if not made.err then return end
-  if not string.find(made.err, 'BUSYGROUP') then return made end
-  redis.call('XGROUP', 'SETID', KEYS[1], ARGV[1], position)
+local restored = lost and known and '1' or '0'
+local function join(from)
+  local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], from, 'MKSTREAM')
+  if made.err then
+    if not string.find(made.err, 'BUSYGROUP') then return made end
+    redis.call('XGROUP', 'SETID', KEYS[1], ARGV[1], from)
+  end
+  redis.call('HSET', counters, 'seen', from)
 end
-local failed = join(ARGV[2])
+local failed = join(position)
 if failed then return failed end
-redis.call('HSET', KEYS[2], 'seen', ARGV[2])
 local last = '0-0'
 local info = redis.call('XINFO', 'STREAM', KEYS[1])
 for i = 1, #info, 2 do
   if info[i] == 'last-generated-id' then last = info[i + 1] end
 end
-local acked = redis.call('HGET', KEYS[2], 'acked') or '0-0'
-local found, left = before(ARGV[2], acked) and 'ahead' or 'well', 0
-if before(last, ARGV[2]) then
-  if last ~= '0-0' and lost then
-    -- Emptied, and written to since: all that lies there is new, whatever its ids.
-    join('0-0')
-    redis.call('HSET', KEYS[2], 'seen', '0-0')
-    return {'emptied', last, acked, '0'}
-  end
+local acked, folder = unpack(redis.call('HMGET', counters, 'acked', 'folder'))
+acked = acked or '0-0'
+if folder and ARGV[4] ~= '' and folder ~= ARGV[4] then
+  join('0-0')  -- the position is of another stream, and says nothing here
+  return {'foreign', last, acked, '0', restored}
+end
+local short = before(last, position)
+if lost and (short and last ~= '0-0' or not known and position ~= '0-0') then
+  redis.call('HSET', counters, 'emptied', '1')
+end
+-- Ids only ever grow from here, or what is accepted next would count as already learned.
+local function grow() redis.call('XSETID', KEYS[1], position) end
+if redis.call('HEXISTS', counters, 'emptied') == 1 then
+  -- All that lies there is new, whatever its ids; so it is until a checkpoint has some of it.
+  if last == '0-0' then grow() end
+  join('0-0')
+  return {'emptied', last, acked, '0', restored}
+end
+if short then
   if last ~= '0-0' then
-    redis.call('HSET', KEYS[2], 'behind', last)
-    left = redis.call('XLEN', KEYS[1])
+    redis.call('HSET', counters, 'behind', last .. ' ' .. redis.call('XLEN', KEYS[1]))
   end
-  -- Ids only ever grow from here, or what is accepted next would count as already learned.
-  redis.call('XSETID', KEYS[1], ARGV[2])
+  grow()
 end
 -- Kept until the worker goes on: the id of the stream does not tell it any more.
-local behind = redis.call('HGET', KEYS[2], 'behind')
-if behind then found, last = 'behind', behind end
-return {found, last, acked, tostring(left)}
+local behind = redis.call('HGET', counters, 'behind')
+if behind then
+  local ended, left = string.match(behind, '^(%S+) ?(%d*)$')
+  if before(ended, position) then
+    return {'behind', ended, acked, left == '' and '0' or left, restored}
+  end
+  redis.call('HDEL', counters, 'behind')  -- that was with another data folder
+end
+return {before(position, acked) and 'ahead' or 'well', last, acked, '0', restored}
 """
 )
+
+UNTAKEN = """
+-- KEYS stream; ARGV from, to, most. How many entries lie there, and the last one's id.
+local found = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[2], 'COUNT', ARGV[3])
+return {#found, #found > 0 and found[#found][1] or ''}
+"""
 
 BLAME = """
 -- KEYS in hand, suspects. Whoever was in hand when the worker died has one death more.
@@ -265,7 +294,10 @@ RECONCILE = (
     LETTER
     + """
 -- KEYS stream, counters, dead, dead reasons; ARGV rate or '', time, dead letters kept. Returns how
--- many vanished, and the account.
+-- many vanished, and the account. One that was deleted is not reconciled: the worker joins again.
+if redis.call('HEXISTS', KEYS[2], 'epoch') == 0 then
+  return redis.error_reply('STRAYED the account is gone')
+end
 local waiting = redis.call('XLEN', KEYS[1])
 local counted = redis.call('HMGET', KEYS[2], 'accepted', 'learned', 'buried', 'deleted', 'bytes')
 for i = 1, 5 do counted[i] = tonumber(counted[i] or '0') end

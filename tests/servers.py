@@ -57,6 +57,6 @@ def token(settings: Settings) -> int:
         lease.close()
 
 
-def leading(settings: Settings) -> RedisConsumer:
+def leading(settings: Settings, folder: str = "") -> RedisConsumer:
     """A consumer that leads from now on."""
-    return RedisConsumer(settings, token(settings))
+    return RedisConsumer(settings, token(settings), folder)

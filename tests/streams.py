@@ -78,8 +78,8 @@ class OnServer(Place):
         self.keys = Keys(settings.name)
         self.consumers: list[RedisConsumer] = []
 
-    def consumer(self) -> Consumer:
-        self.consumers.append(leading(self.settings))
+    def consumer(self, folder: str = "") -> Consumer:
+        self.consumers.append(leading(self.settings, folder))
         return self.consumers[-1]
 
     def write_by_hand(self, fields: Mapping[bytes, bytes]) -> str:

@@ -97,6 +97,18 @@ def test_a_worker_of_another_stream_is_refused_by_name(tmp_path: Path) -> None:
     moved.close()
 
 
+def test_a_folder_has_an_id_that_stays(tmp_path: Path) -> None:
+    first = folder_in(tmp_path / "one")
+    second, other = folder_in(tmp_path / "one"), folder_in(tmp_path / "two")
+    assert first.id and first.id == second.id != other.id
+    for folder in (first, second, other):
+        folder.close()
+    (tmp_path / "one" / "worker.folder").write_bytes(b"")  # cut by a crash of the machine
+    healed = folder_in(tmp_path / "one")
+    assert healed.id
+    healed.close()
+
+
 def test_a_changed_password_is_the_same_stream(tmp_path: Path) -> None:
     one = folder_in(tmp_path, redis_url="redis://:old@host/0")
     two = folder_in(tmp_path, redis_url="redis://:new@host/0")

@@ -93,8 +93,9 @@ async def test_a_stream_that_lost_its_end_is_claimed_from_only_as_told(here: OnS
         assert waiting.gap is not None and waiting.gap.waiting
         assert (waiting.gap.kind, waiting.gap.samples) == ("stream_behind", 3)
         assert published[-1] in waiting.gap.why and ahead in waiting.gap.why
-    # The two that waited lie before the checkpoint's position: it has learned them, it says.
-    assert await here.adds_up() == Counts(6, 6, 0, 0)
+        assert waiting.ack(ahead) == 0
+    # The two that waited lie before the checkpoint's position; nothing is taken off unless told.
+    assert await here.adds_up() == Counts(6, 4, 0, 2)
     told = leading(here.settings.model_copy(update={"on_gap": "go_on"}))
     here.consumers.append(told)
     told.open(ahead, learned=9)
@@ -128,6 +129,126 @@ async def test_a_checkpoint_that_lacks_what_was_acknowledged_waits_unless_it_is_
     assert ids(right.claim(10, 0)) == published[4:]
     assert right.gap is None
     assert not [w for w in await here.publisher.warnings() if "LEARNDROP_ON_GAP" in w]
+
+
+async def test_the_right_checkpoint_after_a_wrong_one_has_nothing_to_wait_for(
+    here: OnServer,
+) -> None:
+    published = await here.publish(6)
+    consumer = here.consumer()
+    learn(consumer, 4)
+    consumer.ack(consumer.position)
+    wrong = here.consumer()
+    wrong.open("99999999999999-5", learned=9)
+    assert wrong.claim(10, 0) == []
+    assert wrong.gap is not None
+    right = here.consumer()
+    right.open(published[3], learned=4)
+    assert ids(right.claim(10, 0)) == published[4:]
+    assert right.gap is None
+
+
+async def test_a_lost_end_is_noticed_though_more_was_accepted_since(here: OnServer) -> None:
+    published = await here.publish(6)
+    consumer = here.consumer()
+    learn(consumer, 4)
+    consumer.ack(consumer.position)
+    await here.publish(50)
+    behind = here.consumer()
+    behind.open(published[5], learned=9)  # three between the fifth and the sixth were lost
+    assert behind.claim(10, 0) == []
+    assert behind.gap is not None
+    assert (behind.gap.kind, behind.gap.samples) == ("stream_behind", 3)
+    assert await here.adds_up() == Counts(56, 4, 0, 52)
+
+
+@pytest.mark.parametrize("when", ["before the end", "after the end"])
+async def test_another_data_folder_takes_nothing_off_that_it_has_not_learned(
+    here: OnServer, when: str
+) -> None:
+    published = await here.publish(6)
+    consumer = here.consumer("mine")
+    consumer.open(START)
+    learn(consumer, 2)
+    consumer.ack(consumer.position)
+    where = published[4] if when == "before the end" else "99999999999999-5"
+    for _ in range(2):
+        foreign = here.consumer("another")
+        foreign.open(where, learned=9)
+        assert foreign.claim(10, 0) == []
+        assert foreign.gap is not None and foreign.gap.waiting
+        assert (foreign.gap.kind, foreign.gap.samples) == ("checkpoint_behind", 2)
+        assert foreign.ack(where) == 0
+        assert foreign.position == where  # a checkpoint made meanwhile says what this one says
+    assert await here.adds_up() == Counts(6, 2, 0, 4)
+    right = here.consumer("mine")
+    right.open(published[1], learned=2)
+    assert ids(right.claim(10, 0)) == published[2:]
+    assert right.gap is None
+    told = leading(here.settings.model_copy(update={"on_gap": "go_on"}), "another")
+    here.consumers.append(told)
+    for _ in range(2):  # also when it dies before its first checkpoint from here
+        told.open(where, learned=9)
+        assert ids(learn(told)) == published[2:]
+        told.ack(where)  # as the loop does where it has no newer checkpoint
+    assert told.ack(told.position) == 4
+    # The nine that only this folder has count as accepted and learned, once.
+    assert await here.adds_up() == Counts(13, 13, 0, 0)
+    again = here.consumer("another")
+    again.open(told.position, learned=13)
+    assert again.claim(10, 0) == []
+    assert again.gap is None
+
+
+@pytest.mark.parametrize("written_since", [0, 3, 12])
+async def test_a_server_that_lost_all_while_the_worker_was_down_is_noticed(
+    here: OnServer, written_since: int
+) -> None:
+    await here.publish(8)
+    consumer = here.consumer()
+    learn(consumer)
+    consumer.ack(consumer.position)
+    position = consumer.position
+    here.client.delete(*here.client.keys(f"learndrop:{here.settings.name}:*"))
+    fresh = await here.publish(written_since)
+    for _ in range(2):  # also after one more start
+        restarted = here.consumer()
+        restarted.open(position, learned=8)
+        assert restarted.claim(20, 0) == []
+        assert restarted.gap is not None and restarted.gap.waiting
+        assert (restarted.gap.kind, restarted.gap.samples) == ("stream_behind", 8)
+    assert await here.adds_up() == Counts(written_since, 0, 0, written_since)
+    told = leading(here.settings.model_copy(update={"on_gap": "go_on"}))
+    here.consumers.append(told)
+    told.open(position, learned=8)
+    fresh += await here.publish(1)
+    assert ids(learn(told)) == fresh
+    told.ack(told.position)
+    assert await here.adds_up() == Counts(8 + len(fresh), 8 + len(fresh), 0, 0)
+    well = here.consumer()
+    well.open(told.position, learned=8 + len(fresh))
+    assert well.claim(1, 0) == []
+    assert well.gap is None
+
+
+async def test_what_was_taken_since_the_last_acknowledgement_is_counted_as_gone_too(
+    here: OnServer,
+) -> None:
+    consumer = here.consumer()
+    learn(consumer)
+    await here.publish(8)
+    learn(consumer, 3)
+    assert consumer.counts() == Counts(8, 0, 0, 8)  # as the loop asks twice a second
+    lease = dict(here.client.hgetall(here.keys.lease))
+    here.client.delete(*here.client.keys(f"learndrop:{here.settings.name}:*"))
+    here.client.hset(here.keys.lease, mapping=lease)  # renewed by its thread, before all else
+    with pytest.raises(StreamAway, match="STRAYED"):
+        consumer.ack(consumer.position)
+    consumer.counts()
+    await here.publish(1)
+    assert numbers(learn(consumer)) == [0]
+    consumer.ack(consumer.position)
+    assert await here.adds_up() == Counts(9, 1, 8, 0)
 
 
 async def test_entries_pending_for_another_name_are_taken_over(here: OnServer) -> None:

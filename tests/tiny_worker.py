@@ -124,7 +124,7 @@ def main() -> int:
     def learn(under: Reign) -> None:
         learner = TinyLearner(folder)
         learner.numbers, position = saved(folder)
-        stream = RedisConsumer(settings, under.token)
+        stream = RedisConsumer(settings, under.token, under.folder)
         board = WorkerBoard(settings, under.token)
 
         def save(position: str) -> None:

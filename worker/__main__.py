@@ -76,7 +76,7 @@ def work(settings: Settings, stop: Stop) -> None:
 
         def learn(under: Reign) -> None:
             learner, position, older = restorer.taken()
-            stream = RedisConsumer(settings, under.token)
+            stream = RedisConsumer(settings, under.token, under.folder)
             board = WorkerBoard(settings, under.token)
             asks = Deletions(settings)
             folder, kept = settings.checkpoints_dir, settings.checkpoints_kept

@@ -14,10 +14,12 @@ import hashlib
 import math
 import os
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from learndrop.errors import DidNotStart, NotLeading
+from learndrop.files import write_atomic
 from learndrop.settings import Settings
 
 
@@ -27,6 +29,9 @@ class Folder:
     Args:
         settings: which folder, and which stream.
         owner: how this worker is called in its lease.
+
+    Attributes:
+        id: of the folder, made with it: the stream remembers which one its samples went to.
 
     Raises:
         DidNotStart: if the folder cannot be written.
@@ -41,6 +46,7 @@ class Folder:
             self._root.mkdir(parents=True, exist_ok=True)
             self._held = self._open("worker.lock")
             self._token_fd = self._open("worker.token")
+            self.id = self._known_as()
         except OSError as exc:
             raise DidNotStart(f"data folder {self._root}: {exc.strerror}") from exc
 
@@ -110,6 +116,14 @@ class Folder:
         told = os.pread(self._held, 500, 0).decode("utf-8", "replace").strip()
         stream, _, owner = told.partition(" ")
         return stream, owner
+
+    def _known_as(self) -> str:
+        """The folder's id: given once, by whoever comes first."""
+        path = self._root / "worker.folder"
+        with self._locked(self._lease_s):
+            if not path.exists() or not path.read_bytes().strip():
+                write_atomic(path, f"{uuid.uuid4().hex}\n".encode())
+            return path.read_text("ascii", "replace").strip()
 
     def _open(self, name: str) -> int:
         return os.open(self._root / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -33,11 +33,13 @@ class Reign:
         token: what its scripts show to Redis.
         sealing: see Sealing.
         confirm: raises NotLeading when the lease is known to be lost.
+        folder: id of the data folder.
     """
 
     token: int
     sealing: Sealing
     confirm: Callable[[], None]
+    folder: str
 
 
 def lead(
@@ -61,7 +63,7 @@ def lead(
                 log.info("leading", token=lease.token)
                 with lease.kept(lambda: (metrics.idle_s() or 0.0) < settings.stall_s):
                     sealing = partial(_sealing, lease, folder)
-                    work(Reign(lease.token, sealing, lease.confirm))
+                    work(Reign(lease.token, sealing, lease.confirm, folder.id))
             except NotLeading as exc:
                 log.warning("deposed", error=str(exc), token=lease.token)
             finally:

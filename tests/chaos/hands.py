@@ -67,10 +67,16 @@ def vanished(here: Scene, remove: Callable[[list[bytes]], object]) -> str:
 
 
 def flush(here: Scene) -> str:
-    """FLUSHALL: the stream, the group and the account are gone."""
+    """FLUSHALL: the stream, the group and the account are gone, and none of it is forgotten."""
     assert here.taken(8)
+    time.sleep(1.0)  # the worker looks at the account twice a second
+    before = here.account()["accepted"]
     here.redis.flushall()
-    return ""
+    assert here.taken(8)
+    if here.seconds_until(here.settled, GIVE_UP_S) is None:
+        return f"not settled: {here.account()}"
+    after = here.account()["accepted"]
+    return "" if after == before + 8 else f"{after} accepted, not {before} and 8"
 
 
 def foreign(here: Scene) -> str:
