@@ -91,8 +91,18 @@ class Keys:
 
     @property
     def batches_order(self) -> str:
-        """List of these, the newest first, each with its time."""
+        """List of these, the newest first, each with its time; those of an API key in `...:KEY`."""
         return self._key("batches-order")
+
+    @property
+    def batches_held(self) -> str:
+        """Sorted set: how many of these each sender has; `:KEY` of a key, else empty."""
+        return self._key("batches-held")
+
+    @property
+    def remembered(self) -> list[str]:
+        """What every script needs that remembers batches, in its order."""
+        return [self.batches, self.batches_order, self.batches_held]
 
     @property
     def names(self) -> str:
@@ -101,8 +111,13 @@ class Keys:
 
     @property
     def names_order(self) -> str:
-        """List of these names, the newest first."""
+        """List of these names, the newest first; those of an API key in `...:KEY`."""
         return self._key("names-order")
+
+    @property
+    def names_held(self) -> str:
+        """Sorted set: how many of these names each sender has."""
+        return self._key("names-held")
 
     @property
     def in_hand(self) -> str:
@@ -121,7 +136,7 @@ class Keys:
 
     @property
     def types(self) -> dict[str, str]:
-        """The type of each key but the receipts, which are as many as were asked for."""
+        """The type of each key but those of which there are many: receipts, and API keys' lists."""
         streams = [self.stream, self.dead, self.fates, self.published, self.events]
         streams += [self.predictions, self.deletions, self.audit]
         hashes = [self.counters, self.suspects, self.lease, self.dead_reasons, self.batches]
@@ -133,7 +148,7 @@ class Keys:
             **dict.fromkeys(hashes, "hash"),
             **dict.fromkeys(strings, "string"),
             **dict.fromkeys((self.batches_order, self.names_order), "list"),
-            **dict.fromkeys((self.aside, self.moved), "zset"),
+            **dict.fromkeys((self.aside, self.moved, self.batches_held, self.names_held), "zset"),
             self.foreign: "set",
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,6 +31,7 @@ class _Batch:
     time_s: float
     content: str
     taken: Taken
+    who: str
 
 
 class MemoryTaking:
@@ -37,7 +39,7 @@ class MemoryTaking:
 
     def __init__(self, settings: Settings, write: Callable[[Fields], str]) -> None:
         self._settings, self._write = settings, write
-        self._names: dict[bytes, str] = {}
+        self._names: dict[bytes, tuple[str, str]] = {}  # whose, id
         self._batches: dict[bytes, _Batch] = {}
 
     def take(
@@ -57,15 +59,15 @@ class MemoryTaking:
             name = owned(who, sample.name) if sample.name else None
             if name is not None and name in self._names:
                 taken.duplicates.append(place)
-                taken.ids.append(self._names[name])
+                taken.ids.append(self._names[name][1])
                 continue
             taken.ids.append(self._write(fields))
             if name is not None:
-                self._names[name] = taken.ids[-1]
+                self._names[name] = who, taken.ids[-1]
         if once:
-            self._batches[batch] = _Batch(time.time(), once.content, taken)
-        _shorten(self._names, settings.sample_ids_kept)
-        _shorten(self._batches, settings.idempotency_kept)
+            self._batches[batch] = _Batch(time.time(), once.content, taken, who)
+        _shorten(self._names, settings.sample_ids_kept, lambda told: told[0])
+        _shorten(self._batches, settings.idempotency_kept, lambda told: told.who)
         return taken
 
     def _remembered(self, batch: bytes) -> _Batch | None:
@@ -101,6 +103,9 @@ class MemoryTaking:
             raise share_full(who, len(fresh), number, mine, allowed, rate=0.0)
 
 
-def _shorten(kept: dict[bytes, Any], most: int) -> None:
+def _shorten(kept: dict[bytes, Any], most: int, whose: Callable[[Any], str]) -> None:
+    """The oldest of whoever has most go."""
     while len(kept) > most:
-        del kept[next(iter(kept))]
+        numbers = Counter(whose(told) for told in kept.values())
+        largest = max(numbers, key=lambda who: (numbers[who], who))
+        del kept[next(key for key, told in kept.items() if whose(told) == largest)]

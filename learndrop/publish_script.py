@@ -6,30 +6,83 @@ And how the answer to any other change is remembered under the key that came wit
 from __future__ import annotations
 
 _REMEMBERING = """
+-- What is known lies in a hash, and its order, the newest first, in a list for each sender: `order`
+-- for those without a key, `order:KEY` for a key. `held` tells how long each list is. So nobody can
+-- make room at the cost of a sender that has less.
+local function list_of(order, whose)
+  local list = order .. whose
+  local found = redis.call('TYPE', list)['ok']
+  -- Only for keys: what every model has is mended by whoever meets the error.
+  if whose ~= '' and found ~= 'list' and found ~= 'none' then
+    redis.call('RENAME', list, list .. ':set-aside')
+  end
+  return list
+end
+local function measure(order, held, whose)
+  local length = redis.call('LLEN', list_of(order, whose))
+  if length > 0 then
+    redis.call('ZADD', held, length, whose)
+  else
+    redis.call('ZREM', held, whose)
+  end
+end
+-- What lay there before lists were measured has to be known, or others would pay for it.
+local function first_look(order, held)
+  if not redis.call('ZSCORE', held, '') then measure(order, held, '') end
+end
+-- The oldest of whoever has most go, a few at a time, until no more than `kept` are known.
+local function make_room(known, order, held, kept, forget)
+  for _ = 1, 64 do
+    local excess = redis.call('HLEN', known) - kept
+    if excess <= 0 then return end
+    local most = redis.call('ZREVRANGE', held, 0, 1, 'WITHSCORES')
+    if #most == 0 then return end
+    local ahead = tonumber(most[2]) - tonumber(most[4] or '0')
+    local few = math.max(1, math.min(excess, ahead, 256))
+    for _, one in ipairs(redis.call('RPOP', list_of(order, most[1]), few) or {}) do forget(one) end
+    measure(order, held, most[1])
+  end
+end
+local function suffix(who) return who == '' and '' or ':' .. who end
+
 -- What came under a key: when, with which content, and what was answered ('' before the answer).
 local function remembered(batches, key)
   local told = redis.call('HGET', batches, key)
   if told then return string.match(told, '^(%d+) (%S+) (.*)$') end
 end
--- The oldest beyond the number and those over their time go, a few at a time.
-local function remember(batches, order, key, content, told, now, ttl_s, kept)
-  redis.call('HSET', batches, key, now .. ' ' .. content .. ' ' .. told)
-  redis.call('LPUSH', order, now .. ' ' .. key)
-  for _ = 1, 64 do
-    local since, oldest = string.match(redis.call('LINDEX', order, -1), '^(%d+) (.*)$')
-    local over = redis.call('LLEN', order) > kept
-    if not over and now - tonumber(since) < ttl_s then break end
-    redis.call('RPOP', order)
+local function remember(batches, order, held, who, key, content, told, now, ttl_s, kept)
+  local function forget(one)
+    local since, name = string.match(one, '^(%d+) (.*)$')
     -- Its key may have come again after its time.
-    if remembered(batches, oldest) == since then redis.call('HDEL', batches, oldest) end
+    if remembered(batches, name) == since then redis.call('HDEL', batches, name) end
   end
+  -- Those over their time go, a few at a time; of senders that are silent too, in turn.
+  local function expire(whose)
+    local list = list_of(order, whose)
+    for _ = 1, 32 do
+      local oldest = redis.call('LINDEX', list, -1)
+      if not oldest or now - tonumber(string.match(oldest, '^%d+')) < ttl_s then break end
+      forget(redis.call('RPOP', list))
+    end
+    measure(order, held, whose)
+  end
+  first_look(order, held)
+  redis.call('HSET', batches, key, now .. ' ' .. content .. ' ' .. told)
+  redis.call('LPUSH', list_of(order, suffix(who)), now .. ' ' .. key)
+  expire(suffix(who))
+  local senders = redis.call('ZCARD', held)
+  local turn = redis.call('TIME')[2] % senders
+  local other = redis.call('ZRANGE', held, turn, turn)[1]
+  if other ~= suffix(who) then expire(other) end
+  make_room(batches, order, held, kept, forget)
 end
 """
 
 PUBLISH = (
     _REMEMBERING
     + """
--- KEYS stream, counters, batches, order of batches, names, order of names.
+-- KEYS stream, counters, batches, order of batches, names, order of names, and how many of either
+-- each sender has.
 -- ARGV most entries, most bytes, share, entries the share is of, who, batch, content, seconds and
 -- number that batches are kept, number that names are kept, samples; names as a column (empty if
 -- nobody has one); the number of names and values that all samples have alike, and these; then each
@@ -44,8 +97,8 @@ local samples, named = tonumber(ARGV[11]), ARGV[12] ~= ''
 local now = tonumber(redis.call('TIME')[1])
 
 -- A key of a wrong type must be met before anything is written: what was, would stay.
-if batch ~= '' then redis.call('LLEN', KEYS[4]) end
-if named then redis.call('LLEN', KEYS[6]) end
+if batch ~= '' then redis.call('LLEN', KEYS[4]) first_look(KEYS[4], KEYS[7]) end
+if named then redis.call('LLEN', KEYS[6]) first_look(KEYS[6], KEYS[8]) end
 
 if batch ~= '' then
   local at, before, told = remembered(KEYS[3], batch)
@@ -104,6 +157,7 @@ if fresh > 0 then
   if who ~= '' then redis.call('HINCRBY', KEYS[2], 'waiting:' .. who, fresh) end
 end
 
+local own_names = named and list_of(KEYS[6], suffix(who))
 local command, ids = {'XADD', KEYS[1], '*', unpack(ARGV, 15, alike)}, {}
 local filled = #command
 for n = 1, samples do
@@ -116,13 +170,16 @@ for n = 1, samples do
     id = redis.call(unpack(command))
     if named and names[n] ~= '' then
       redis.call('HSET', KEYS[5], names[n], id)
-      redis.call('LPUSH', KEYS[6], names[n])
+      redis.call('LPUSH', own_names, names[n])
     end
   end
   ids[n] = id
 end
-for _ = 1, named and redis.call('LLEN', KEYS[6]) - names_kept or 0 do
-  redis.call('HDEL', KEYS[5], redis.call('RPOP', KEYS[6]))
+if named then
+  measure(KEYS[6], KEYS[8], suffix(who))
+  make_room(KEYS[5], KEYS[6], KEYS[8], names_kept, function(name)
+    redis.call('HDEL', KEYS[5], name)
+  end)
 end
 
 -- Ids of one millisecond are one run.
@@ -134,7 +191,7 @@ if duplicates > 0 or ids[samples] ~= ms .. '-' .. (tonumber(seq) + samples - 1) 
   told = table.concat(each, ' ')
 end
 if batch ~= '' then
-  remember(KEYS[3], KEYS[4], batch, content, told, now, ttl_s, batches_kept)
+  remember(KEYS[3], KEYS[4], KEYS[7], who, batch, content, told, now, ttl_s, batches_kept)
 end
 return {'taken', told}
 """
@@ -143,8 +200,8 @@ return {'taken', told}
 RESERVE = (
     _REMEMBERING
     + """
--- KEYS batches, order of batches; ARGV key, content, seconds and number that they are kept, seconds
--- that one may be under way. Whose it is, and what was answered.
+-- KEYS batches, order of batches, how many each sender has; ARGV key, content, seconds and number
+-- that they are kept, seconds that one may be under way, who. Whose it is, and what was answered.
 local now = tonumber(redis.call('TIME')[1])
 local at, before, told = remembered(KEYS[1], ARGV[1])
 if at and now - tonumber(at) < tonumber(ARGV[3]) then
@@ -152,7 +209,8 @@ if at and now - tonumber(at) < tonumber(ARGV[3]) then
   if told ~= '' then return {'again', told} end
   if now - tonumber(at) < tonumber(ARGV[5]) then return {'running'} end
 end
-remember(KEYS[1], KEYS[2], ARGV[1], ARGV[2], '', now, tonumber(ARGV[3]), tonumber(ARGV[4]))
+local ttl_s, kept = tonumber(ARGV[3]), tonumber(ARGV[4])
+remember(KEYS[1], KEYS[2], KEYS[3], ARGV[6], ARGV[1], ARGV[2], '', now, ttl_s, kept)
 return {'yours'}
 """
 )
@@ -160,11 +218,25 @@ return {'yours'}
 ANSWER = (
     _REMEMBERING
     + """
--- KEYS batches; ARGV key, content, answer or '' for none: then it may come again.
+-- KEYS as above; ARGV key, content, answer or '' for none: then it may come again; who.
 local at, before = remembered(KEYS[1], ARGV[1])
 if before ~= ARGV[2] then return 0 end
-if ARGV[3] == '' then return redis.call('HDEL', KEYS[1], ARGV[1]) end
+if ARGV[3] == '' then
+  redis.call('LREM', list_of(KEYS[2], suffix(ARGV[4])), 1, at .. ' ' .. ARGV[1])
+  measure(KEYS[2], KEYS[3], suffix(ARGV[4]))
+  return redis.call('HDEL', KEYS[1], ARGV[1])
+end
 redis.call('HSET', KEYS[1], ARGV[1], at .. ' ' .. before .. ' ' .. ARGV[3])
 return 1
 """
 )
+
+WINDOW = """
+-- KEYS batches, order of batches, how many each sender has. How many are known, and how many
+-- seconds old the oldest is of the sender that has most: these go first.
+local most = redis.call('ZREVRANGE', KEYS[3], 0, 0)[1] or ''
+local oldest = redis.call('LINDEX', KEYS[2] .. most, -1)
+local now = tonumber(redis.call('TIME')[1])
+local since = oldest and tonumber(string.match(oldest, '^%d+')) or now
+return {redis.call('HLEN', KEYS[1]), now - since}
+"""

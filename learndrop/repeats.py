@@ -17,7 +17,7 @@ from learndrop.connections import connect_async
 from learndrop.errors import StillRunning
 from learndrop.keys import Keys
 from learndrop.mending import mending_async
-from learndrop.publish_script import ANSWER, RESERVE
+from learndrop.publish_script import ANSWER, RESERVE, WINDOW
 from learndrop.settings import Settings
 from learndrop.taking import other_content, owned
 
@@ -30,10 +30,11 @@ class Repeats:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._redis: Any = connect_async(settings)
-        self._keys = keys = Keys(settings.name)
-        self._batches = [keys.batches, keys.batches_order]
+        self._keys = Keys(settings.name)
+        self._batches = self._keys.remembered
         self._reserve = self._redis.register_script(RESERVE)
         self._answer = self._redis.register_script(ANSWER)
+        self._window = self._redis.register_script(WINDOW)
 
     async def once(
         self, who: str, key: str, content: str, make: Callable[[], Awaitable[Mapping[str, Any]]]
@@ -54,7 +55,7 @@ class Repeats:
         known = self._settings
         args: list[Any] = [name, digest, math.ceil(known.idempotency_ttl_s), known.idempotency_kept]
         async with mending_async(self._redis, self._keys):
-            what, *told = await self._reserve(self._batches, [*args, UNDER_WAY_S])
+            what, *told = await self._reserve(self._batches, [*args, UNDER_WAY_S, who])
         if what == b"other":
             raise other_content()
         if what == b"running":
@@ -66,11 +67,21 @@ class Repeats:
             answer = dict(await make())
         except BaseException:
             async with mending_async(self._redis, self._keys):
-                await self._answer(self._batches[:1], [name, digest, ""])
+                await self._answer(self._batches, [name, digest, "", who])
             raise
         async with mending_async(self._redis, self._keys):
-            await self._answer(self._batches[:1], [name, digest, orjson.dumps(answer)])
+            await self._answer(self._batches, [name, digest, orjson.dumps(answer), who])
         return answer
+
+    async def window(self) -> tuple[int, float]:
+        """How many batches are remembered, and the age in seconds of the one that goes next.
+
+        Raises:
+            StreamAway: if Redis does not answer.
+        """
+        async with mending_async(self._redis, self._keys):
+            number, age_s = await self._window(self._batches, [])
+        return int(number), float(age_s)
 
     async def close(self) -> None:
         """Give the connections back."""

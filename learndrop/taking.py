@@ -143,7 +143,7 @@ def owned(key: str, name: str) -> bytes:
 def script_keys(keys: Keys) -> list[str]:
     """The keys of PUBLISH, in its order."""
     return [keys.stream, keys.counters, keys.batches, keys.batches_order, keys.names,
-            keys.names_order]  # fmt: skip
+            keys.names_order, keys.batches_held, keys.names_held]  # fmt: skip
 
 
 def script_arguments(

@@ -24,6 +24,7 @@ class ServiceMetrics:
         self._name_samples(series)
         self._name_answers(series)
         self._name_letters(series)
+        self._name_remembered(series)
         Info("learndrop_build", "What is running.", registry=self.registry).info(
             {"version": metadata.version("learndrop"), "process": "service"}
         )
@@ -114,6 +115,16 @@ class ServiceMetrics:
             "Taken away because of its age.",
             "what",
             values=("prediction", "dead_letter"),
+        )
+
+    def _name_remembered(self, series: Series) -> None:
+        self.remembered = series.gauge(
+            "learndrop_batches_remembered",
+            "Batches known by their Idempotency-Key; NaN while Redis does not answer.",
+        )
+        self.remembered_age = series.gauge(
+            "learndrop_batch_memory_seconds",
+            "Age of the batch that is forgotten next: the oldest of the sender that has most.",
         )
 
     def _name_letters(self, series: Series) -> None:

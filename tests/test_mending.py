@@ -29,11 +29,10 @@ __all__ = ["server"]
 
 OF_THE_WORKER = {"in_hand", "lease", "state", "foreign"}
 """Which the service does not use, or overwrites, or meets in entries of others only."""
+OF_MANY = {"types", "settled", "held_answers", "remembered"}
 TRIES = 4
 NAMES = [
-    name
-    for name in vars(Keys)
-    if isinstance(vars(Keys)[name], property) and name not in {"types", "settled", "held_answers"}
+    name for name in vars(Keys) if isinstance(vars(Keys)[name], property) and name not in OF_MANY
 ]
 
 
@@ -103,7 +102,8 @@ async def test_a_batch_that_met_a_wrong_type_was_not_taken_in_part(
     keys = Keys(settings.name)
     samples = [Sample(np.zeros((4, 4, 3), np.uint8), "a", name=f"{n}") for n in range(3)]
     with client_of(server) as redis:
-        for key in (keys.batches, keys.batches_order, keys.names, keys.names_order):
+        said = (keys.batches, keys.batches_order, keys.names, keys.names_order)
+        for key in (*said, keys.batches_held, keys.names_held):
             redis.set(key, "mine")
             with pytest.raises(StreamAway, match="WRONGTYPE"):
                 await room.publisher.take(samples, Once("key", "c"))

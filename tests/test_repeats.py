@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ from fastapi.testclient import TestClient
 from deploy.embedded import EmbeddedRedis
 from learndrop import repeats
 from learndrop.errors import BadInput, OtherContent, StillRunning, StreamAway
+from learndrop.keys import Keys
 from learndrop.messages import Sample
 from learndrop.repeats import Repeats
 from learndrop.settings import load_settings
 from learndrop.stream import RedisPublisher
 from service.app import create_app
-from tests.servers import leading, server, settings_on
+from tests.servers import client_of, leading, server, settings_on
 from tests.services import is_problem
 
 __all__ = ["server"]
@@ -99,6 +101,61 @@ async def test_a_change_whose_maker_died_may_be_made_after_a_while(
     assert (await known.once("boss", "k", "x", Changes()))["made"] == 1
     dying.cancel()
     await asyncio.gather(dying, return_exceptions=True)
+
+
+async def test_what_was_remembered_before_keys_had_lists_goes_first(server: EmbeddedRedis) -> None:
+    settings = settings_on(server, idempotency_kept=4)
+    keys, known = Keys(settings.name), Repeats(settings)
+    with client_of(server) as redis:
+        for n in range(4):  # as an older release wrote them
+            redis.hset(keys.batches, f"old-{n}", f"{int(time.time()) - 100} c told")
+            redis.lpush(keys.batches_order, f"{int(time.time()) - 100} old-{n}")
+        assert (await known.window())[0] == 4
+        for n in range(2):
+            await known.once("boss", f"k-{n}", "x", Changes())
+        assert redis.hexists(keys.batches, "old-2") and not redis.hexists(keys.batches, "old-1")
+        assert (await known.window())[0] == 4
+        assert redis.zrange(keys.batches_held, 0, -1, withscores=True) == [(b"", 2), (b":boss", 2)]
+    await known.close()
+
+
+async def test_what_a_silent_key_left_goes_after_its_time(server: EmbeddedRedis) -> None:
+    settings = settings_on(server, idempotency_ttl_s=100)
+    keys, known = Keys(settings.name), Repeats(settings)
+    await known.once("gone", "k", "x", Changes())
+    await known.close()
+    with client_of(server) as redis:
+        (name,) = redis.hkeys(keys.batches)
+        redis.hset(keys.batches, name, b"5 " + redis.hget(keys.batches, name).split(b" ", 1)[1])
+        redis.lset(f"{keys.batches_order}:gone", 0, b"5 " + name)
+        other = Repeats(settings)
+        for n in range(200):
+            await other.once("boss", f"k-{n}", "x", Changes())
+            if not redis.exists(f"{keys.batches_order}:gone"):
+                break
+        assert not redis.hexists(keys.batches, name)
+        assert redis.zscore(keys.batches_held, ":gone") is None
+        await other.close()
+
+
+async def test_a_refused_change_leaves_nothing_behind(known: Repeats) -> None:
+    async def fails() -> dict[str, Any]:
+        raise BadInput("no")
+
+    for n in range(3):
+        with pytest.raises(BadInput):
+            await known.once("boss", f"k-{n}", "x", fails)
+    assert await known.window() == (0, 0.0)
+
+
+async def test_a_list_of_a_key_that_a_stranger_took_is_set_aside(server: EmbeddedRedis) -> None:
+    settings = settings_on(server)
+    keys, known = Keys(settings.name), Repeats(settings)
+    with client_of(server) as redis:
+        redis.set(f"{keys.batches_order}:boss", "mine")
+        await known.once("boss", "k", "x", Changes())
+        assert redis.get(f"{keys.batches_order}:boss:set-aside") == b"mine"
+    await known.close()
 
 
 async def test_without_redis_nothing_is_changed() -> None:

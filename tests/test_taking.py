@@ -155,6 +155,22 @@ def test_the_oldest_batches_go_first(places: Places) -> None:
     assert place.take(samples(1), "k-0").ids != first[0]
 
 
+def test_one_sender_does_not_make_others_be_forgotten(places: Places) -> None:
+    place = places(idempotency_kept=6, sample_ids_kept=6)
+    mine = [
+        place.take(samples(1, key="a", names=[f"a{n}"]), f"k-{n}").ids for n in range(3)
+    ]  # half of the room, which is its share
+    place.take(samples(1, key="b", names=["known"]), "first")
+    for n in range(20):  # nothing new: costs its sender nothing
+        place.take(samples(1, key="b", names=["known"]), f"k-{n}")
+        place.take(samples(1, key="b", names=[f"b{n}"]), f"l-{n}")
+    again = [place.take(samples(1, key="a", names=[f"a{n}"]), f"k-{n}") for n in range(3)]
+    assert [t.ids for t in again] == mine and all(t.again for t in again)
+    assert [place.take(samples(1, key="a", names=[f"a{n}"])).ids for n in range(3)] == mine
+    assert place.take(samples(1, key="b", names=["b19"]), "l-19").again
+    assert not place.take(samples(1, key="b", names=["b0"]), "l-0").again
+
+
 def test_a_name_that_was_taken_is_answered_with_its_first_id(places: Places) -> None:
     place = places()
     first = place.take(samples(3, names=["a", "b", ""]))

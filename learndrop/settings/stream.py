@@ -24,9 +24,10 @@ class StreamSettings(Room):
     idempotency_ttl_s: float = Field(86_400.0, ge=1)
     """How long a batch with an Idempotency-Key is remembered: it is not taken again."""
     idempotency_kept: int = Field(50_000, ge=1)
-    """Most batches that are remembered so; the oldest go first."""
+    """Most batches that are remembered so; the oldest of the sender that has most go first."""
     sample_ids_kept: int = Field(100_000, ge=1)
-    """Newest `ids` of senders that are known again: such a sample is not taken again."""
+    """Most `ids` of senders that are known again: such a sample is not taken again. The oldest of
+    the sender that has most go first."""
     max_deliveries: int = Field(3, ge=1, le=100)
     """Times an entry may be in hand when the worker dies before it is buried."""
     dead_letters_kept: int = Field(1000, ge=1, le=1_000_000)

@@ -103,6 +103,13 @@ async def metrics(wired: InRooms, accept: Annotated[str, Header()] = "") -> Resp
         pass
     for reason, number in numbers.items():
         wired.metrics.dead_letters.labels(reason).set(number)
+    window: tuple[float, float] = math.nan, math.nan
+    try:
+        window = await wired.repeats.window()
+    except StreamAway:
+        pass
+    wired.metrics.remembered.set(window[0])
+    wired.metrics.remembered_age.set(window[1])
     wired.metrics.label_accuracy.clear()
     try:
         _, scores = await wired.labels.scores()
