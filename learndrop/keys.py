@@ -135,6 +135,11 @@ class Keys:
         return self._key("foreign")
 
     @property
+    def probe(self) -> str:
+        """Never there: a write to it only if it is tells whether the server takes writes."""
+        return self._key("probe")
+
+    @property
     def types(self) -> dict[str, str]:
         """The type of each key but those of which there are many: receipts, and API keys' lists."""
         streams = [self.stream, self.dead, self.fates, self.published, self.events]

@@ -21,11 +21,14 @@ from learndrop.connections import connect, translated
 from learndrop.errors import NotLeading, StreamAway
 from learndrop.keys import Keys
 from learndrop.mending import mending
+from learndrop.script_parts import ALWAYS
 from learndrop.settings import Settings
 
 BEATS = 3  # in the time of one lease
 
-_TAKE = """
+_TAKE = (
+    ALWAYS
+    + """
 -- KEYS lease; ARGV token and beat as they were seen last, owner, least token. It passes on if
 -- nobody has it or it is as it was seen. Returns the new token, or 0 and what is seen now.
 local held = redis.call('HMGET', KEYS[1], 'token', 'beat', 'owner')
@@ -37,8 +40,11 @@ local new = math.max(tonumber(token), tonumber(ARGV[4])) + 1
 redis.call('HSET', KEYS[1], 'token', string.format('%.0f', new), 'beat', 0, 'owner', ARGV[3])
 return {new}
 """
+)
 
-_RENEW = """
+_RENEW = (
+    ALWAYS
+    + """
 -- KEYS lease; ARGV token, owner, whether a lease that is gone may be made again. Returns 1 if kept.
 local token = redis.call('HGET', KEYS[1], 'token')
 if token == ARGV[1] then
@@ -49,6 +55,7 @@ if token or ARGV[3] == '0' then return 0 end
 redis.call('HSET', KEYS[1], 'token', ARGV[1], 'beat', 0, 'owner', ARGV[2])
 return 1
 """
+)
 
 _RELEASE = """
 -- KEYS lease; ARGV token.

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+ALWAYS = """
+-- At the limit of its memory the server refuses a script's first write if that could take more, and
+-- none of those after another write: it stops no script in the middle. This one only ever removes,
+-- and what is not there. What a worker writes is bounded, and some of it is what frees memory.
+redis.call('HDEL', KEYS[#KEYS], '')
+"""
+
 IDS = """
 -- Whether one id comes before another; as text, since they may be larger than Lua counts exactly.
 local function before(a, b)

@@ -11,9 +11,11 @@ sorted set until the learned ones have come so far.
 
 from __future__ import annotations
 
-from learndrop.script_parts import ASIDE, IDS, LETTER, SETTLE
+from learndrop.script_parts import ALWAYS, ASIDE, IDS, LETTER, SETTLE
 
-FENCE = """
+FENCE = (
+    ALWAYS
+    + """
 -- Put before what only the worker that leads may do. The last key is the lease, the last argument
 -- the token; what follows does not see them.
 local token, lease = table.remove(ARGV), table.remove(KEYS)
@@ -21,6 +23,7 @@ local leads = redis.call('HGET', lease, 'token')
 if not leads then return redis.error_reply('NOLEASE the lease is gone') end
 if leads ~= token then return redis.error_reply('FENCED the worker ' .. leads .. ' leads') end
 """
+)
 
 READ = """
 -- KEYS stream; ARGV group, consumer, most entries, last id that this worker has read. Gives the

@@ -265,6 +265,8 @@ class RedisPublisher:
 
     async def _risks(self) -> list[str]:
         problems = []
+        async with mending_async(self._redis, self._keys):
+            await self._redis.set(self._keys.probe, "", xx=True)  # changes nothing where it may
         allowed = {"everysec": "always"} if self._settings.fsync == "everysec" else {}
         for option, (safe, risk) in DURABLE.items():
             async with mending_async(self._redis, self._keys):

@@ -10,8 +10,10 @@ import redis
 
 from deploy.embedded import EmbeddedRedis
 from learndrop.account import Counts
+from learndrop.board import WorkerBoard
 from learndrop.consumer import RedisConsumer
 from learndrop.errors import BadSettings, StreamAway, StreamFull
+from learndrop.events import Event
 from learndrop.ids import START
 from learndrop.keys import GROUP
 from learndrop.lease import Lease
@@ -374,11 +376,59 @@ async def test_both_sides_come_back_when_the_server_does(own_server: EmbeddedRed
 async def test_a_server_out_of_memory_is_not_now(own_server: EmbeddedRedis) -> None:
     place = OnServer(settings_on(own_server), own_server)
     place.client.config_set("maxmemory", "1mb")
-    with pytest.raises(StreamAway, match="OOM|OutOfMemory"):
-        await place.publish(2)
+    for call in (place.publish(2), place.publisher.check()):
+        with pytest.raises(StreamAway, match="OOM|OutOfMemory"):
+            await call
     place.client.config_set("maxmemory", "0")
     await place.publish(2)
     assert await place.adds_up() == Counts(2, 0, 0, 2)
+    await place.publisher.close()
+    place.client.close()
+
+
+async def test_a_worker_goes_on_where_the_server_is_out_of_memory_and_so_frees_some(
+    own_server: EmbeddedRedis,
+) -> None:
+    place = OnServer(settings_on(own_server), own_server)
+    published = await place.publish(80)
+    by_hand = place.write_by_hand({b"hello": b"world"})
+    place.client.config_set("maxmemory", "1mb")
+    with pytest.raises(StreamAway, match="OOM|OutOfMemory"):
+        await place.publish(1)
+    lease = Lease(place.settings)
+    worker, board = RedisConsumer(place.settings, lease.take()), WorkerBoard(place.settings, 1)
+    place.consumers.append(worker)
+    lease.renew()
+    assert ids(worker.claim(80, 0)) == published
+    assert worker.hold(published) == set()
+    worker.release()
+    (last,) = worker.claim(1, 0)
+    assert last.id == by_hand
+    worker.bury(last, "unreadable", "no sample")
+    worker.release()
+    worker.published(1, published[-1])
+    assert worker.ack(worker.position) == 80
+    board.put_state({"well": True})
+    board.add_events([Event("publish", 0.0, 80, "version 1", 0)])
+    assert await place.adds_up() == Counts(81, 80, 1, 0)
+    assert (await place.publisher.fate(published[0])).model_version == 1
+    board.close()
+    worker.close()
+    lease.close()
+    await place.publisher.close()
+    place.client.close()
+
+
+@pytest.mark.parametrize("fsync", ["always", "everysec"])
+async def test_a_server_that_takes_no_writes_is_not_ready(
+    own_server: EmbeddedRedis, fsync: str
+) -> None:
+    place = OnServer(settings_on(own_server, fsync=fsync), own_server)
+    assert await place.publisher.check() == []
+    place.client.config_set("min-replicas-to-write", "1")  # refused as where a disk is full
+    with pytest.raises(StreamAway, match="(?i)NOREPLICAS|replicas"):
+        await place.publisher.check()
+    assert place.client.keys(place.keys.probe) == []
     await place.publisher.close()
     place.client.close()
 
