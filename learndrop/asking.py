@@ -145,9 +145,10 @@ def page(limit: int, cursor: str | None) -> Ask:
 
 
 def labelled(prediction_id: str, label: str | int, correct: bool) -> Ask:
-    """The request that gives one label; sent twice it changes nothing."""
+    """The request that gives one label; sent twice it changes nothing, and is answered alike."""
     told = {"prediction": prediction_id, "label": label, "correct": correct}
-    return Ask("POST", "/v1/labels", orjson.dumps(told), "application/json")
+    body = orjson.dumps(told)
+    return Ask("POST", "/v1/labels", body, "application/json", once=uuid.uuid4().hex)
 
 
 def labelled_many(labels: Mapping[str, str | int], correct: bool, load: Load) -> Iterator[Ask]:
@@ -155,7 +156,8 @@ def labelled_many(labels: Mapping[str, str | int], correct: bool, load: Load) ->
     rows = [{"prediction": i, "label": label, "correct": correct} for i, label in labels.items()]
     for start in range(0, len(rows), load.images):
         some = {"labels": rows[start : start + load.images]}
-        yield Ask("POST", "/v1/labels", orjson.dumps(some), "application/json")
+        body = orjson.dumps(some)
+        yield Ask("POST", "/v1/labels", body, "application/json", once=uuid.uuid4().hex)
 
 
 def label_requests(limit: int) -> Ask:

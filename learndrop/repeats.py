@@ -2,12 +2,14 @@
 
 Samples need none of this: their key is remembered in the script that takes them. Here the answer
 is written down after the change, so a death between the two leaves a change that nobody remembers;
-after `UNDER_WAY_S` it may be made again. It is for changes that do no harm then.
+after `UNDER_WAY_S` it may be made again. It is for changes that do little harm then: a letter that
+was put back is not found, a label that was given is `repeated`.
 """
 
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -22,6 +24,8 @@ from learndrop.settings import Settings
 from learndrop.taking import other_content, owned
 
 UNDER_WAY_S = 60
+LONG_BYTES = 512
+"""Answers over this are kept compressed: those to many labels are long and monotonous."""
 
 
 class Repeats:
@@ -61,8 +65,7 @@ class Repeats:
         if what == b"running":
             raise StillRunning("the request with this Idempotency-Key is under way")
         if what == b"again":
-            earlier: dict[str, Any] = orjson.loads(told[0])
-            return earlier
+            return _unpacked(told[0])
         try:
             answer = dict(await make())
         except BaseException:
@@ -70,7 +73,7 @@ class Repeats:
                 await self._answer(self._batches, [name, digest, "", who])
             raise
         async with mending_async(self._redis, self._keys):
-            await self._answer(self._batches, [name, digest, orjson.dumps(answer), who])
+            await self._answer(self._batches, [name, digest, _packed(answer), who])
         return answer
 
     async def window(self) -> tuple[int, float]:
@@ -86,3 +89,18 @@ class Repeats:
     async def close(self) -> None:
         """Give the connections back."""
         await self._redis.aclose()
+
+
+def _packed(answer: Mapping[str, Any]) -> bytes:
+    """As JSON, which begins with a brace, or compressed, which does not.
+
+    >>> _unpacked(_packed({"a": "b"})), len(_packed({"a": "b" * 1000})) < 100
+    ({'a': 'b'}, True)
+    """
+    told = orjson.dumps(answer)
+    return told if len(told) <= LONG_BYTES else zlib.compress(told)
+
+
+def _unpacked(told: bytes) -> dict[str, Any]:
+    answer: dict[str, Any] = orjson.loads(told if told.startswith(b"{") else zlib.decompress(told))
+    return answer

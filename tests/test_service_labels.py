@@ -131,6 +131,50 @@ def test_what_one_key_asked_and_labelled_is_not_another_ones(
         assert give(by("boss"), **body).json()["results"][0]["outcome"] == "corrected"
 
 
+def test_a_label_under_a_key_is_given_once_and_answered_alike(http: TestClient) -> None:
+    answer, second = ask(http, 2)
+    right, wrong = answer["label"], other(answer["label"])
+    body = {"prediction": answer["id"], "label": wrong}
+    key = {"idempotency-key": "one"}
+    given = [http.post("/v1/labels", json=body, headers=key) for _ in range(2)]
+    assert given[0].json() == given[1].json()
+    assert given[1].json()["results"][0]["outcome"] == "accepted"
+    is_problem(
+        http.post("/v1/labels", json=body | {"label": right}, headers=key), 422, "other-content"
+    )
+    first = {"idempotency-key": "first"}
+    fixed = body | {"label": right, "correct": True}
+    many = {"labels": [fixed, {"prediction": second["id"], "label": second["label"]}]}
+    told = http.post("/v1/labels", json=many, headers=first).json()
+    assert [r["outcome"] for r in told["results"]] == ["corrected", "accepted"]
+    give(http, **body, correct=True)
+    # Its answer was lost, and the retry comes late: what was corrected since stays.
+    assert http.post("/v1/labels", json=many, headers=first).json() == told
+    assert http.get(f"/v1/predictions/{answer['id']}").json()["true_label"] == wrong
+    assert metric(http, "learndrop_labels_total", outcome="corrected") == 2
+
+
+def test_a_label_that_was_refused_may_come_again_under_its_key(http: TestClient) -> None:
+    rows = [{"prediction": a["id"], "label": "cat"} for a in ask(http, 6)]
+    give(http, labels=rows[:5])
+    key = {"idempotency-key": "one"}
+    is_problem(http.post("/v1/labels", json=rows[5], headers=key), 429, "stream-full")
+    worker = leading(http.app.state.rooms.settings)  # type: ignore[attr-defined]
+    worker.claim(10, 0)
+    worker.release()
+    worker.ack(worker.position)
+    worker.close()
+    again = http.post("/v1/labels", json=rows[5], headers=key)
+    assert again.json()["results"][0]["outcome"] == "accepted"
+
+
+def test_a_long_answer_is_remembered_whole(http: TestClient) -> None:
+    rows = [{"prediction": f"1-{n}", "label": "cat"} for n in range(1, 20)]
+    key = {"idempotency-key": "one"}
+    given = [http.post("/v1/labels", json={"labels": rows}, headers=key).json() for _ in range(2)]
+    assert given[0] == given[1] and len(given[0]["results"]) == 19
+
+
 def test_in_a_batch_each_label_stands_for_itself(http: TestClient) -> None:
     answers = ask(http, 7)
     rows = [{"prediction": a["id"], "label": "cat"} for a in answers]

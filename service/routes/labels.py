@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 
@@ -14,7 +15,7 @@ from learndrop.late_labels import Given
 from learndrop.worth import Candidate, most_worth
 from service.auth import Caller
 from service.content import label_body
-from service.dependencies import INGEST, READ, Asking, InRooms, Rooms
+from service.dependencies import INGEST, READ, Asking, BatchKey, InRooms, Rooms
 from service.label_bodies import Asked
 from service.problems import TYPES, documented, kind_of
 from service.schemas.labels import GivenLabel, GivenLabels, LabelRequest, LabelRequests
@@ -22,7 +23,8 @@ from service.schemas.labels import GivenLabel, GivenLabels, LabelRequest, LabelR
 router = APIRouter(prefix="/v1", tags=["labels"])
 PROBLEMS = documented(
     "bad-body", "too-slow", "too-large", "unknown-format", "bad-input", "not-kept", "expired",
-    "contradiction", "stream-full", "stream-away", "not-durable", "busy",
+    "contradiction", "bad-parameter", "other-content", "still-running", "stream-full",
+    "stream-away", "not-durable", "busy",
 )  # fmt: skip
 MOST_LOOKED_AT = 1000
 Limit = Annotated[int, Query(ge=1, le=100, description="Most predictions.")]
@@ -45,26 +47,27 @@ REFUSED: Mapping[str, str] = {
     responses=PROBLEMS,
     openapi_extra=label_body(),
 )
-async def give_labels(request: Request, wired: InRooms, asking: Asking) -> GivenLabels:
+async def give_labels(
+    request: Request, wired: InRooms, asking: Asking, batch_key: BatchKey = ""
+) -> GivenLabels:
     """The picture kept from the prediction becomes a sample, and the answer given then is scored.
 
     Each label stands for itself: one that cannot be taken has its problem in its result and keeps
     no other from being taken. One label alone that cannot be taken is answered with its problem,
     and a batch of which the stream has no room for any with 429. All may be sent again: what was
-    taken is then `repeated`.
+    taken is then `repeated`, or answered as before under the same `Idempotency-Key`; a correction
+    needs one, or a late retry takes back what another has corrected since.
     """
     await wired.durability.insist()
     asked = await wired.intake.labels(request)
-    if isinstance(asked, Asked):
-        taken = await _give(wired, asked, asking)
-        if isinstance(taken, LearndropError):
-            raise taken
-        return GivenLabels(results=[_result(asked, taken)])
-    outcomes = [await _give(wired, one, asking) for one in asked]
-    if all(isinstance(outcome, StreamFull) for outcome in outcomes):
-        assert isinstance(outcomes[0], StreamFull)
-        raise outcomes[0]
-    return GivenLabels(results=[_result(a, o) for a, o in zip(asked, outcomes, strict=True)])
+
+    async def change() -> dict[str, Any]:
+        return (await _give_all(wired, asked, asking)).model_dump()
+
+    content = "POST /v1/labels " + orjson.dumps(asked).decode()
+    return GivenLabels.model_validate(
+        await wired.repeats.once(asking.name, batch_key, content, change)
+    )
 
 
 @router.get(
@@ -101,6 +104,24 @@ async def label_requests(wired: InRooms, limit: Limit = 20) -> LabelRequests:
         for wish in wishes
     ]
     return LabelRequests(requests=requests, looked_at=len(kept))
+
+
+async def _give_all(wired: Rooms, asked: list[Asked] | Asked, asking: Caller) -> GivenLabels:
+    """What came of one label, or of each of many.
+
+    Raises:
+        LearndropError: the label alone cannot be taken, or there is room for none.
+    """
+    if isinstance(asked, Asked):
+        taken = await _give(wired, asked, asking)
+        if isinstance(taken, LearndropError):
+            raise taken
+        return GivenLabels(results=[_result(asked, taken)])
+    outcomes = [await _give(wired, one, asking) for one in asked]
+    if all(isinstance(outcome, StreamFull) for outcome in outcomes):
+        assert isinstance(outcomes[0], StreamFull)
+        raise outcomes[0]
+    return GivenLabels(results=[_result(a, o) for a, o in zip(asked, outcomes, strict=True)])
 
 
 async def _give(wired: Rooms, asked: Asked, asking: Caller) -> Given | LearndropError:
