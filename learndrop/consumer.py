@@ -316,9 +316,9 @@ class RedisConsumer:
         total = 0
         while True:
             args = [GROUP, through, ACK_CHUNK, self._settings.fates_kept, self._folder]
-            taken = int(self._run(ACK, [*self._settled, self._keys.fates], args))
-            total += taken
-            if taken < ACK_CHUNK:
+            taken, more = self._run(ACK, [*self._settled, self._keys.fates], args)
+            total += int(taken)
+            if not more:
                 return total
 
     def _bury(self, entry_id: str, reason: Reason, why: str) -> None:

@@ -76,7 +76,8 @@ class Keys:
 
     @property
     def aside(self) -> str:
-        """Sorted set: fates of samples that ended before their turn, by the time in their id."""
+        """Sorted set: fates of samples that ended before their turn, by the time in their id; at
+        most 100,000, until a checkpoint has come so far."""
         return self._key("aside")
 
     @property

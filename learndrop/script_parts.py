@@ -32,6 +32,9 @@ local function fate_aside(aside, id)
 end
 local function set_aside(aside, id, fate)
   redis.call('ZADD', aside, string.match(id, '^%d+'), id .. ' ' .. fate)
+  -- Without a worker nothing leaves it: the lowest ids beyond a bound are forgotten, a few at once.
+  local over = redis.call('ZCARD', aside) - 100000
+  if over > 0 then redis.call('ZPOPMIN', aside, math.min(over, 16)) end
 end
 """
 

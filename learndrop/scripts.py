@@ -46,23 +46,32 @@ ACK = (
     + SETTLE
     + """
 -- KEYS also aside, fates; ARGV group, last id that is learned, most entries, fates kept, the data
--- folder of the checkpoint that has them or ''. Returns how many were taken off.
+-- folder of the checkpoint that has them or ''. Returns how many were taken off, and whether more
+-- is to do: nobody else is served meanwhile.
 if redis.call('HEXISTS', KEYS[2], 'epoch') == 0 then
   return redis.error_reply('STRAYED the account is gone')
 end
 redis.call('HDEL', KEYS[2], 'emptied')  -- the checkpoint's position is one of this stream now
 if ARGV[5] ~= '' then redis.call('HSET', KEYS[2], 'folder', ARGV[5]) end
 local most, upto = tonumber(ARGV[3]), ARGV[2]
-local found = redis.call('XRANGE', KEYS[1], '-', upto, 'COUNT', most)
-settle(ARGV[1], found, 'learned')
 if before(redis.call('HGET', KEYS[2], 'acked') or '0-0', upto) then
   redis.call('HSET', KEYS[2], 'acked', upto)
 end
-if #found == most then upto = found[most][1] end
+-- Fates are written in the order of ids, so what is set aside says how far this piece goes; whole
+-- milliseconds, as ids within one are in no order there.
+local ms, more = string.match(upto, '^%d+'), 0
+local aside = redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', ms, 'LIMIT', 0, most)
+if #aside == most then
+  local cut = string.match(aside[most], '^%d+')
+  aside = redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', cut)
+  if cut ~= ms then ms, upto, more = cut, cut .. '-18446744073709551615', 1 end
+end
+local found = redis.call('XRANGE', KEYS[1], '-', upto, 'COUNT', most)
+settle(ARGV[1], found, 'learned')
+if #found == most then upto, more = found[most][1], 1 end
 local told = {}
 for n, entry in ipairs(found) do told[n] = {entry[1], 'learned'} end
-local ms = string.match(upto, '^%d+')
-for _, fate in ipairs(redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', ms)) do
+for _, fate in ipairs(aside) do
   local id, what = string.match(fate, '^(%S+) (.*)$')
   if not before(upto, id) then
     told[#told + 1] = {id, what}
@@ -82,7 +91,7 @@ for _, fate in ipairs(told) do
   -- Refused only for an id that lies before one that has a fate: its own is then unknown.
   redis.pcall('XADD', KEYS[6], 'MAXLEN', '~', ARGV[4], fate[1], 'fate', fate[2])
 end
-return #found
+return {#found, more}
 """
 )
 

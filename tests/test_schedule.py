@@ -35,6 +35,15 @@ def test_nothing_learned_is_nothing_to_save() -> None:
     assert not Checkpoints(CHECKPOINTS, now=0.0).due(1e9, idle=True)
 
 
+def test_a_position_that_moves_past_buried_entries_is_saved_after_the_longest_time() -> None:
+    checkpoints = Checkpoints(CHECKPOINTS, now=0.0)
+    checkpoints.passed()
+    assert not checkpoints.due(29.9, idle=True)
+    assert checkpoints.due(30.0, idle=False)
+    checkpoints.done(30.0, cost_s=0.1)
+    assert not checkpoints.due(1e9, idle=True)
+
+
 def test_an_idle_worker_saves_soon_but_spends_little_on_it() -> None:
     checkpoints = Checkpoints(CHECKPOINTS, now=0.0)
     checkpoints.learned(1)

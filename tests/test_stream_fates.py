@@ -7,6 +7,7 @@ from learndrop.fates import Fate
 from learndrop.ids import START
 from tests.servers import server
 from tests.streams import (
+    OnServer,
     Place,
     Places,
     ids,
@@ -96,3 +97,33 @@ async def known(place: Place, sample_id: str) -> bool:
         assert str(place.settings.fates_kept) in str(exc)
         return False
     return True
+
+
+async def test_many_fates_set_aside_are_moved_in_pieces_and_in_order(make: Places) -> None:
+    place = make(fates_kept=10_000)
+    published = [i for _ in range(8) for i in await place.publish(60)]
+    await place.publisher.discard(published[10:230])
+    consumer = place.consumer()
+    for entry in consumer.claim(40, 0):
+        consumer.bury(entry, "wrong_size", "8 x 8, not 32 x 32")
+    consumer.release()
+    learn(consumer, 1000)
+    assert consumer.ack(consumer.position) == 480 - 220 - 40
+    if isinstance(place, OnServer):
+        assert place.client.zcard(place.keys.aside) == 0
+        assert [i.decode() for i, _ in place.client.xrange(place.keys.fates)] == published
+    told = [(await place.publisher.fate(i)).status for i in published]
+    assert told == ["buried"] * 10 + ["deleted"] * 220 + ["buried"] * 30 + ["learned"] * 220
+    await place.adds_up()
+
+
+async def test_what_is_set_aside_is_bounded_also_without_a_worker(make: Places) -> None:
+    place = make()
+    if not isinstance(place, OnServer):
+        return  # there the fates are one list, bounded as such
+    old = {f"{n}-0 deleted": n for n in range(1, 100_001)}
+    place.client.zadd(place.keys.aside, old)
+    published = await place.publish(5)
+    await place.publisher.discard(published)
+    assert place.client.zcard(place.keys.aside) == 100_000
+    assert [(await place.publisher.fate(i)).status for i in published] == ["deleted"] * 5

@@ -105,6 +105,8 @@ class Loop:
         if samples:
             self.learn(samples)
             self.parts.archive.add(ids, samples, self.saved)
+        elif entries:
+            self.checkpoints.passed()
         stream.release()  # from here on `stream.position` has this batch
 
         if self.versions.due(self.clock(), idle=not entries):

@@ -27,16 +27,23 @@ class Checkpoints:
         self._since, self._cost_s = now, 0.0
         self._not_before = now
         self.unsaved = 0
+        self._passed = False
 
     def learned(self, count: int) -> None:
         """So many samples are in the learner and in no checkpoint."""
         self.unsaved += count
 
+    def passed(self) -> None:
+        """Entries were buried: the position moved, and only a checkpoint lets their fates go on."""
+        self._passed = True
+
     def due(self, now: float, *, idle: bool) -> bool:
         """Whether to save now."""
-        if not self.unsaved or now < self._not_before:
+        if now < self._not_before:
             return False
         age_s = now - self._since
+        if not self.unsaved:
+            return self._passed and age_s >= self._longest_s
         soonest_s = self._cost_s / (IDLE_SHARE if idle else SHARE)
         every_s = SOON_S if idle else self._every_s
         return (
@@ -46,7 +53,7 @@ class Checkpoints:
 
     def done(self, now: float, cost_s: float) -> None:
         """Saved."""
-        self._since, self._cost_s, self.unsaved = now, cost_s, 0
+        self._since, self._cost_s, self.unsaved, self._passed = now, cost_s, 0, False
         self._every_s = min(2 * self._every_s, self._longest_s)
 
     def failed(self, now: float) -> None:
