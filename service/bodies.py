@@ -1,30 +1,66 @@
-"""A request body from the wire into memory: counted, timed, and never more than is allowed."""
+"""A request body from the wire into memory: counted, timed, and never more than is allowed.
+
+What a request holds counts until it is answered: pixels of an .npz are views of its body, and wait
+with it for Redis and for the network.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import NoReturn
+from collections.abc import MutableMapping
+from typing import Any, NoReturn
 
 from starlette.requests import ClientDisconnect, Request
 
 from learndrop.errors import BadBody, Busy, TooLarge, TooSlow, UnknownFormat
 from learndrop.settings import Settings
 
+_HELD = "held"
+
+
+class Held:
+    """The bytes that one request holds."""
+
+    def __init__(self, bodies: Bodies) -> None:
+        self._bodies, self.bytes = bodies, 0
+
+    def take(self, more: int, *, alone: bool = False) -> None:
+        """Count so many more; where `alone`, one request may pass the limit if no other holds any.
+
+        Raises:
+            Busy: if all requests together would hold too many.
+        """
+        together = self._bodies.held_bytes + more
+        others = self._bodies.held_bytes - self.bytes
+        if together > self._bodies.most_together and (others or not alone):
+            raise Busy("too many bodies are held", limit=self._bodies.most_together, value=together)
+        self._bodies.held_bytes += more
+        self.bytes += more
+
+    def give_back(self, less: int) -> None:
+        """Count so many fewer."""
+        self._bodies.held_bytes -= less
+        self.bytes -= less
+
+
+def answered(scope: MutableMapping[str, Any]) -> None:
+    """What the request held is free."""
+    held: Held | None = scope.get("state", {}).pop(_HELD, None)
+    if held is not None:
+        held.give_back(held.bytes)
+
 
 class Bodies:
-    """Reads bodies; all that are held at one moment stay within `max_bodies_bytes`."""
+    """Reads bodies; what all requests hold at one moment stays within `max_bodies_bytes`."""
 
     def __init__(self, settings: Settings) -> None:
         self._most = settings.max_body_bytes
-        self._most_together = settings.max_bodies_bytes
+        self.most_together = settings.max_bodies_bytes
         self._timeout_s = settings.body_timeout_s
         self.held_bytes = 0
 
-    @asynccontextmanager
-    async def read(self, request: Request) -> AsyncIterator[bytearray]:
-        """Read the whole body; its bytes count as held until the block ends.
+    async def read(self, request: Request) -> tuple[bytearray, Held]:
+        """Read the whole body; its bytes count as held until the request is answered.
 
         Raises:
             TooLarge: by the declared length before a byte is read, or by the counted bytes.
@@ -41,17 +77,15 @@ class Bodies:
                 limit=["identity"],
                 value=coding,
             )
-        body = bytearray()
-        try:
-            await self._fill_in_time(body, request)
-            yield body
-        finally:
-            self.held_bytes -= len(body)
+        body, held = bytearray(), Held(self)
+        request.scope.setdefault("state", {})[_HELD] = held
+        await self._fill_in_time(body, held, request)
+        return body, held
 
-    async def _fill_in_time(self, body: bytearray, request: Request) -> None:
+    async def _fill_in_time(self, body: bytearray, held: Held, request: Request) -> None:
         try:
             async with asyncio.timeout(self._timeout_s):
-                await self._fill(body, request)
+                await self._fill(body, held, request)
         except TimeoutError as exc:
             raise TooSlow(
                 f"{len(body)} bytes of the body had arrived after {self._timeout_s:g} s",
@@ -60,29 +94,20 @@ class Bodies:
                 value=len(body),
             ) from exc
 
-    async def _fill(self, body: bytearray, request: Request) -> None:
+    async def _fill(self, body: bytearray, held: Held, request: Request) -> None:
         declared = request.headers.get("content-length", "")
         if declared.isdecimal() and int(declared) > self._most:
             self._refuse_size(int(declared), "declares")
         try:
             async for chunk in request.stream():
-                self._hold(body, chunk)
+                held.take(len(chunk))
+                body += chunk
                 if len(body) > self._most:
                     self._refuse_size(len(body), "has at least")
         except ClientDisconnect as exc:
             raise BadBody("the connection ended before the body did", item="body") from exc
         if not body:
             raise BadBody("the request has no body", item="body", value=0)
-
-    def _hold(self, body: bytearray, chunk: bytes) -> None:
-        if self.held_bytes + len(chunk) > self._most_together:
-            raise Busy(
-                "too many bodies are being read",
-                limit=self._most_together,
-                value=self.held_bytes + len(chunk),
-            )
-        self.held_bytes += len(chunk)
-        body += chunk
 
     def _refuse_size(self, value: int, verb: str) -> NoReturn:
         raise TooLarge(

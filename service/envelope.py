@@ -14,6 +14,7 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.bodies import answered
 from service.metrics import ServiceMetrics
 
 HEADER = "x-request-id"
@@ -72,6 +73,7 @@ class Envelope:
         try:
             await self._app(scope, receive_and_see, send_with_id)
         finally:
+            answered(scope)
             self._count(scope, status, time.perf_counter() - began, own_id)
 
     def _count(self, scope: Scope, status: int, seconds: float, own_id: str) -> None:

@@ -28,7 +28,7 @@ from service.decoding import Allowance, Threads
 from service.forms import read_form
 from service.json_bodies import read_json
 from service.label_bodies import Asked, read_labels
-from service.npz import is_stored, read_npz
+from service.npz import is_stored, read_npz, unpacked_bytes
 
 TURN_S = 0.05
 """A request's pictures are decoded this long, one at least, before others have their turn."""
@@ -103,8 +103,8 @@ class Intake:
             Busy: if too many bodies are held already.
         """
         content_type(request, ("application/json",))
-        async with self._bodies.read(request) as body:
-            return read_labels(body, self._limits)
+        body, _ = await self._bodies.read(request)
+        return read_labels(body, self._limits)
 
     def label(self, raw: Any) -> str:
         """One label as text.
@@ -114,13 +114,25 @@ class Intake:
         """
         return as_label(raw, 0, self._limits)
 
-    async def pictures(self, request: Request, shape: Shape) -> NDArray[np.uint8]:
+    async def pictures(
+        self,
+        request: Request,
+        shape: Shape,
+        refuse: Callable[[int], None] = lambda pictures: None,
+    ) -> NDArray[np.uint8]:
         """Read pictures as the network's input: uint8 [N, size, size, 3].
+
+        `refuse` may refuse so many pictures before they are decoded; it may be called in a thread.
 
         Raises:
             BadInput, Busy: as for `samples`.
+            Busy: as `refuse` says.
         """
-        _, pixels = await self._received(request, shape, labelled=False)
+
+        def admit(batch: Batch) -> None:
+            refuse(len(batch.images))
+
+        _, pixels = await self._received(request, shape, labelled=False, admit=admit)
         return np.stack(pixels)
 
     async def _received(
@@ -133,29 +145,34 @@ class Intake:
     ) -> tuple[Batch, list[NDArray[np.uint8]]]:
         kind, options = content_type(request)
         allowance = Allowance(self._most_s)
-        async with self._bodies.read(request) as body:
+        body, held = await self._bodies.read(request)
+        if kind == "application/x-npz":
+            held.take(unpacked_bytes(body, self._limits), alone=True)
 
-            def parsed() -> Batch:
-                batch = parse(kind, options, body, self._limits)
-                batch = checked(batch, self._limits, labelled=labelled)
-                admit(batch)
-                return batch
+        def parsed() -> Batch:
+            batch = parse(kind, options, body, self._limits)
+            batch = checked(batch, self._limits, labelled=labelled)
+            admit(batch)
+            return batch
 
-            def read() -> tuple[Batch, list[NDArray[np.uint8]]]:
-                batch = parsed()
-                return batch, inputs(batch.images, shape, self._pictures, 0, allowance.left_s)
+        def read() -> tuple[Batch, list[NDArray[np.uint8]]]:
+            batch = parsed()
+            return batch, inputs(batch.images, shape, self._pictures, 0, allowance.left_s)
 
-            if self._is_quick(kind, body):
-                batch = parsed()
-                pixels = ready(batch.images, shape)
-            else:
-                batch, pixels = await self.threads.run(read, allowance)
-            while len(pixels) < len(batch.images):
-                piece = partial(
-                    inputs, batch.images, shape, self._pictures, len(pixels), allowance.left_s
-                )
-                pixels += await self.threads.run(piece, allowance)
-            return batch, pixels
+        if self._is_quick(kind, body):
+            batch = parsed()
+            pixels = ready(batch.images, shape)
+        else:
+            batch, pixels = await self.threads.run(read, allowance)
+        if not labelled or not ready(batch.images, shape):
+            # Pixels of their own; those of samples that fit as they are stay views of the body.
+            held.take(len(batch.images) * 3 * shape.size**2, alone=True)
+        while len(pixels) < len(batch.images):
+            piece = partial(
+                inputs, batch.images, shape, self._pictures, len(pixels), allowance.left_s
+            )
+            pixels += await self.threads.run(piece, allowance)
+        return batch, pixels
 
     def _is_quick(self, kind: str, body: bytearray) -> bool:
         few = len(body) <= AT_ONCE_BYTES

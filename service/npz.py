@@ -64,6 +64,15 @@ def read_npz(body: bytes | bytearray, limits: BatchLimits) -> Batch:
     )
 
 
+def unpacked_bytes(body: bytes | bytearray, limits: BatchLimits) -> int:
+    """Bytes that its packed members become, beside the body; 0 of a body that is refused."""
+    try:
+        members = _members(memoryview(body), limits)
+    except BadInput:
+        return 0
+    return sum(member.size for member in members if member.method == _DEFLATED)
+
+
 def is_stored(body: bytes | bytearray, limits: BatchLimits) -> bool:
     """Whether it is a zip of nothing but stored members: reading it takes no longer than its size.
 

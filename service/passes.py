@@ -73,6 +73,19 @@ class Passes:
         self._waiting = 0
         self._network = ThreadPoolExecutor(1, thread_name_prefix="network")
 
+    def refuse(self, count: int) -> None:
+        """Refuse so many more pictures if too many wait already. May be called in threads.
+
+        Raises:
+            Busy: telling how many wait.
+        """
+        if self._waiting and self._waiting + count > self._most_waiting:
+            raise Busy(
+                f"{self._waiting} pictures wait for the network, {count} more are too many",
+                limit=self._most_waiting,
+                value=self._waiting + count,
+            )
+
     async def predict(self, model: Served, images: Pixels) -> Probabilities:
         """Probabilities [N, classes] of uint8 images [N, size, size, 3], by that version.
 
@@ -80,12 +93,7 @@ class Passes:
             Busy: if too many pictures wait already, or the service stops.
         """
         count = len(images)
-        if self._waiting and self._waiting + count > self._most_waiting:
-            raise Busy(
-                f"{self._waiting} pictures wait for the network, {count} more are too many",
-                limit=self._most_waiting,
-                value=self._waiting + count,
-            )
+        self.refuse(count)
         waiting = _Waiting(model, images, asyncio.get_running_loop().create_future())
         self._change_waiting(count)
         try:

@@ -87,6 +87,14 @@ class Serving:
             raise NoModel(told, retry_after_s=max(1.0, self._poll_s))
         return self._model
 
+    def refuse(self, count: int) -> None:
+        """Refuse so many pictures, before they are decoded, if too many wait already.
+
+        Raises:
+            Busy: telling how many wait.
+        """
+        self._passes.refuse(count)
+
     async def predict(self, model: Served, images: Pixels) -> Probabilities:
         """Probabilities [N, classes] of uint8 images [N, size, size, 3], by that version.
 

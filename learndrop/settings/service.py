@@ -33,7 +33,8 @@ class ServiceSettings(Room):
     max_body_bytes: int = Field(32 * MIB, ge=1024, le=1024 * MIB)
     """Largest request body, also counted while a chunked body arrives."""
     max_bodies_bytes: int = Field(256 * MIB, ge=1024)
-    """Bytes of all request bodies held at one moment before more are answered with 503."""
+    """Bytes of all request bodies, and of what is unpacked and decoded of them, held at one moment
+    before more are answered with 503; each counts until its request is answered."""
     max_batch: int = Field(256, ge=1, le=4096)
     """Most images in one request."""
     max_image_bytes: int = Field(8 * MIB, ge=1024)
