@@ -58,7 +58,9 @@ def serve(settings: Settings) -> None:
         config = uvicorn.Config(
             app,
             loop="uvloop",
-            http=Protocol.within(settings.head_timeout_s),
+            http=Protocol.within(
+                settings.head_timeout_s, settings.send_timeout_s, settings.max_connections
+            ),
             ws="none",
             lifespan="on",
             log_config=None,

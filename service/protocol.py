@@ -1,38 +1,96 @@
-"""uvicorn's HTTP protocol with two promises more: no silent slow heads, no plain-text errors."""
+"""uvicorn's HTTP protocol with promises more: nobody slow holds a connection for ever, there is a
+bound to their number, and no error is plain text.
+
+uvicorn's own `limit_concurrency` answers in plain text, probes too, and holds as many connections
+as come.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.problems import KINDS, problem
 
+SPARE = 100
+"""Connections above the bound that are answered with a refusal; more are closed at once."""
+_PROBES = ("/healthz", "/readyz", "/metrics")
+
+
+class _Crowded:
+    """The application on a connection above the bound."""
+
+    def __init__(self, app: Any, most: int) -> None:
+        self._app, self._most = app, most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] in _PROBES:
+            await self._app(scope, receive, send)
+            return
+        headers = {"retry-after": "1", "connection": "close"}
+        told = f"{self._most} connections are open, and there may be no more"
+        answer = problem(
+            KINDS["busy"],
+            told,
+            scope["path"],
+            headers=headers,
+            item="connections",
+            limit=self._most,
+        )
+        await answer(scope, receive, send)
+
 
 class Protocol(HttpToolsProtocol):
-    """Closes connections whose head does not come, and answers broken heads with a problem.
+    """Closes connections whose head does not come or whose answer is not taken, answers broken
+    heads with a problem, and refuses what comes on more than `most` connections.
 
-    A request's head must be there `head_s` after its first byte, a first byte after connecting.
+    A request's head must be there `head_s` after its first byte, a first byte after connecting. Of
+    an answer something must be taken in each `send_s`.
     """
 
     head_s = 15.0
+    send_s = 30.0
+    most = 800
     _head_timer: asyncio.TimerHandle | None = None
+    _send_timer: asyncio.TimerHandle | None = None
+    _answers = 0
 
     @classmethod
-    def within(cls, head_s: float) -> type[Protocol]:
-        """The protocol with another time for heads: uvicorn takes a class."""
-        return type("Protocol", (cls,), {"head_s": head_s})
+    def within(cls, head_s: float, send_s: float, most: int) -> type[Protocol]:
+        """The protocol with other bounds: uvicorn takes a class."""
+        return type("Protocol", (cls,), {"head_s": head_s, "send_s": send_s, "most": most})
 
     def connection_made(self, transport: Any) -> None:
         """A connection begins."""
         super().connection_made(transport)
+        over = len(self.connections) - self.most
+        if over > SPARE:
+            transport.abort()
+            return
+        if over > 0:
+            self.app = _Crowded(self.app, self.most)
         self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """A connection ended."""
         self._stop_timer()
+        if self._send_timer is not None:
+            self._send_timer.cancel()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client does not take what is sent as fast as it is made."""
+        super().pause_writing()
+        self._watch_sending()
+
+    def on_response_complete(self) -> None:
+        """An answer is made, and perhaps not yet sent; a close would wait for that for ever."""
+        self._answers += 1
+        super().on_response_complete()
+        self._watch_sending()
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
@@ -50,6 +108,7 @@ class Protocol(HttpToolsProtocol):
         head = [b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n"]
         head += [name + b": " + value + b"\r\n" for name, value in answer.raw_headers]
         self.transport.write(b"".join([*head, b"\r\n", bytes(answer.body)]))
+        self._watch_sending()
         self.transport.close()
 
     def _start_timer(self) -> None:
@@ -60,6 +119,25 @@ class Protocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _watch_sending(self) -> None:
+        if self._send_timer is None:
+            seen = self.transport.get_write_buffer_size(), self._answers
+            self._send_timer = self.loop.call_later(self.send_s, self._look_at_sending, *seen)
+
+    def _look_at_sending(self, unsent: int, answers: int) -> None:
+        self._send_timer = None
+        left = self.transport.get_write_buffer_size()
+        if left == 0:
+            return
+        if left < unsent or answers != self._answers:
+            self._watch_sending()
+        else:
+            if self.cycle is not None:
+                self.cycle.disconnected = (
+                    True  # before it writes on: the loop tells it a turn later
+                )
+            self.transport.abort()
 
     def _give_up(self) -> None:
         if not self.transport.is_closing():

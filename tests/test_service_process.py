@@ -7,7 +7,9 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx2
@@ -99,3 +101,74 @@ def test_a_head_that_does_not_come_closes_the_connection(
         with httpx2.Client(base_url=url) as http:
             for _ in range(3):  # a connection that is kept alive is another matter
                 assert http.get("/healthz").status_code == 200
+
+
+ASKED = b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n"
+TIMES = 150
+
+
+def read_answers(url: str, wait_s: float, pause_s: float = 0.0) -> int:
+    """Ask for some megabytes, wait, read with pauses in the beginning; bytes that came."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.socket() as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.settimeout(20)
+        raw.connect((host, int(port)))
+        raw.sendall(ASKED * (TIMES - 1) + ASKED.replace(b"host", b"connection: close\r\nhost"))
+        time.sleep(wait_s)
+        came = 0
+        try:
+            while chunk := raw.recv(65536):
+                came += len(chunk)
+                if came < 200_000:
+                    time.sleep(pause_s)
+        except ConnectionResetError:
+            pass
+        return came
+
+
+def test_a_client_that_does_not_read_is_closed_and_a_slow_one_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol.Protocol, "send_s", 0.6)
+    app, _, _ = memory_app(tmp_path)
+    with listening_app(app) as url:
+        with httpx2.Client(base_url=url) as http:
+            size = len(http.get("/openapi.json").content)
+        assert read_answers(url, wait_s=3.0) < size * TIMES
+        assert read_answers(url, wait_s=0.3, pause_s=0.02) > size * TIMES
+
+
+def test_connections_are_bounded_and_probes_answered_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol.Protocol, "most", 2)
+    monkeypatch.setattr(protocol, "SPARE", 1)
+    app, _, _ = memory_app(tmp_path)
+    with listening_app(app) as url:
+        host, port = url.removeprefix("http://").split(":")
+        address = (host, int(port))
+        with ExitStack() as opened:
+            for _ in range(2):
+                raw = opened.enter_context(socket.create_connection(address, timeout=10))
+                raw.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+                assert raw.recv(15) == b"HTTP/1.1 200 OK"
+            for path in ("/healthz", "/metrics"):
+                with httpx2.Client(base_url=url) as http:
+                    assert http.get(path).status_code == 200
+                time.sleep(0.1)
+            with httpx2.Client(base_url=url) as http:
+                refused = http.get("/v1/limits")
+            assert (refused.status_code, refused.json()["type"]) == (503, "/problems/busy")
+            assert refused.headers["content-type"] == "application/problem+json"
+            assert refused.headers["retry-after"] == "1" and refused.json()["limit"] == 2
+            time.sleep(0.1)
+            opened.enter_context(socket.create_connection(address, timeout=10))
+            time.sleep(0.1)
+            with socket.create_connection(address, timeout=10) as above:
+                with pytest.raises(ConnectionResetError):
+                    assert above.recv(1) == b""
+                    raise ConnectionResetError  # closed in either way
+        time.sleep(0.1)
+        with httpx2.Client(base_url=url) as http:
+            assert http.get("/v1/limits").status_code == 200

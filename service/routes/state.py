@@ -102,6 +102,8 @@ async def limits(wired: InRooms) -> dict[str, Any]:
         "body_timeout_s": known.body_timeout_s,
         "head_timeout_s": known.head_timeout_s,
         "keep_alive_s": known.keep_alive_s,
+        "send_timeout_s": known.send_timeout_s,
+        "max_connections": known.max_connections,
         "decode_timeout_s": known.decode_timeout_s,
         "image_size": known.image_size,
         "fit": known.fit,
