@@ -8,7 +8,7 @@ key that it came from in another; both go with it.
 
 from __future__ import annotations
 
-from learndrop.script_parts import ASIDE, IDS, SETTLE
+from learndrop.script_parts import ASIDE, FORGET, IDS, SETTLE
 
 DROP = """
 -- KEYS answers, bytes, given, given samples, given by. Takes answers away with their labels; the
@@ -102,15 +102,44 @@ return {1, string.match(label, '^%S+') or ''}
 """
 )
 
+SAMPLE_BEFORE = """
+-- Every id that a sample had: one more for each time that it was buried and put back.
+local function names_of(moved, id)
+  local names = {id}
+  for n = 1, 100 do
+    names[n + 1] = fate_aside(moved, names[n])
+    if not names[n + 1] then break end
+  end
+  return names
+end
+-- Its dead letter, if it lies there; looked for only where it was buried, or nobody knows.
+local function letter_of(aside, fates, dead, id)
+  local ended = redis.call('XRANGE', fates, id, id)
+  local fate = fate_aside(aside, id) or (ended[1] and ended[1][2][2]) or 'buried'
+  if string.sub(fate, 1, 6) ~= 'buried' then return {} end
+  local from = '-'
+  while true do
+    local some = redis.call('XRANGE', dead, from, '+', 'COUNT', 16)
+    for _, letter in ipairs(some) do
+      if letter[2][2] == id then return {letter} end
+      from = '(' .. letter[1]
+    end
+    if #some < 16 then return {} end
+  end
+end
+"""
+
 GIVE = (
     IDS
     + ASIDE
     + SETTLE
+    + FORGET
+    + SAMPLE_BEFORE
     + """
 -- KEYS stream, counters, foreign, suspects, aside, answers, given, given samples, scores, totals,
--- deletions, given by; ARGV group, answer's id, label, 1 to correct, time, key, most entries, most
--- bytes, oldest id, versions scored, 1 if other keys' labels may be corrected. Returns what came of
--- it, the sample's id, and more that explains it.
+-- deletions, given by, moved, dead, dead reasons, fates; ARGV group, answer's id, label, 1 to
+-- correct, time, key, most entries, most bytes, oldest id, versions scored, 1 if other keys' labels
+-- may be corrected, share or ''. Returns what came of it, the sample's id, and more about it.
 local id, label, correct = ARGV[2], ARGV[3], ARGV[4] == '1'
 local found = redis.call('XRANGE', KEYS[6], id, id)
 if #found == 0 or before(id, ARGV[9]) then
@@ -146,12 +175,28 @@ for i = 1, #found[1][2], 2 do
     if name == 'image' then size = #value end
   end
 end
+-- The sample before makes room, if it waits; else it may be a dead letter.
+local names = sample ~= '-' and names_of(KEYS[13], sample) or {}
+local now, waits, letters, freed = names[#names], {}, {}, 0
+if now then waits = redis.call('XRANGE', KEYS[1], now, now) end
+if now and #waits == 0 then letters = letter_of(KEYS[5], KEYS[16], KEYS[14], now) end
+for i = 1, #waits > 0 and #waits[1][2] or 0, 2 do
+  if waits[1][2][i] == 'key' and waits[1][2][i + 1] == ARGV[6] then freed = 1 end
+end
 local outcome, new = 'scored', '-'
 if size > 0 then
-  local waiting = redis.call('XLEN', KEYS[1])
-  local held = tonumber(redis.call('HGET', KEYS[2], 'bytes') or '0')
+  local waiting = redis.call('XLEN', KEYS[1]) - #waits
+  local held, rate = unpack(redis.call('HMGET', KEYS[2], 'bytes', 'rate'))
+  held, rate = tonumber(held or '0') - #waits * size, rate or ''
   if waiting + 1 > tonumber(ARGV[7]) or held + size > tonumber(ARGV[8]) then
-    return {'full', waiting, held, redis.call('HGET', KEYS[2], 'rate') or ''}
+    return {'full', waiting, held, rate}
+  end
+  if ARGV[12] ~= '' then
+    -- As in PUBLISH: a multiple of the room that is left.
+    local room = math.min(tonumber(ARGV[7]), math.floor(tonumber(ARGV[8]) / size))
+    local allowed = math.floor(tonumber(ARGV[12]) * (room - waiting - 1))
+    local mine = tonumber(redis.call('HGET', KEYS[2], 'waiting:' .. ARGV[6]) or '0') - freed
+    if mine + 1 > allowed then return {'share', waiting, mine, rate, math.max(allowed, 0)} end
   end
   for _, more in ipairs({'label', label, 'at', ARGV[5], 'by', 'learndrop', 'prediction', id}) do
     fields[#fields + 1] = more
@@ -167,13 +212,15 @@ if size > 0 then
 end
 if earlier then
   outcome = 'corrected'
-  local waits = redis.call('XRANGE', KEYS[1], sample, sample)
-  if sample ~= '-' and #waits == 1 then
+  if #waits == 1 then
     settle(ARGV[1], waits, 'deleted')
-    set_aside(KEYS[5], sample, 'deleted')
+    set_aside(KEYS[5], now, 'deleted')
   end
+  forget(KEYS[14], KEYS[15], letters)
   -- The worker must not replay it with the label that was wrong.
-  if sample ~= '-' then redis.call('XADD', KEYS[11], '*', 'sample', sample, 'at', ARGV[5]) end
+  for _, name in ipairs(names) do
+    redis.call('XADD', KEYS[11], '*', 'sample', name, 'at', ARGV[5])
+  end
   redis.call('HDEL', KEYS[8], sample)
 end
 redis.call('HSET', KEYS[7], id, new .. ' ' .. label)

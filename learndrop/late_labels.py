@@ -10,7 +10,7 @@ contradicted  another label, not said to be one: refused, the one before stays
 foreign       a correction of a label that came from another key: refused alike
 expired       the prediction is over its age, or newer ones took its place
 unknown       no such prediction was given, or it was deleted
-full          the stream has no room: try later
+full          the stream has no room, or its key holds its share: try later
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from learndrop.ids import is_id, oldest_id
 from learndrop.keys import GROUP, Keys
 from learndrop.mending import mending_async
 from learndrop.settings import Settings
-from learndrop.taking import full
+from learndrop.taking import full, share_factor, share_full
 
 Taken = Literal["accepted", "scored", "repeated", "corrected"]
 Refused = Literal["contradicted", "foreign", "expired", "unknown", "full", "bad"]
@@ -95,19 +95,22 @@ class LateLabels:
             Expired: over its age, or gone to make room.
             Contradiction: it has another label.
             RoleNeeded: it has one of another key, which this one may not correct.
-            StreamFull: nothing was taken.
+            StreamFull, ShareFull: nothing was taken.
         """
         if not is_id(prediction_id):
             raise NotFound(f"no prediction {prediction_id[:80]!r} is known")
         known, keys = self._settings, self._keys
         named = [*keys.settled, keys.predictions, keys.given, keys.given_samples]
         named += [keys.scores, keys.score_totals, keys.deletions, keys.given_by]
+        named += [keys.moved, keys.dead, keys.dead_reasons, keys.fates]
+        factor = share_factor(known) if key else None
         args: list[Any] = [GROUP, prediction_id, label, int(correct), f"{time.time():.3f}", key]
         args += [known.max_pending, known.max_pending_bytes]
         args += [f"{oldest_id(known.predictions_ttl_s)}-0", VERSIONS_SCORED, int(of_others)]
+        args.append("" if factor is None else f"{factor:.6f}")
         async with mending_async(self._redis, self._keys):
             outcome, *more = await self._give(named, args)
-        return self._read(outcome.decode(), more, prediction_id, label)
+        return self._read(outcome.decode(), more, prediction_id, label, key)
 
     async def scores(self) -> tuple[Score, dict[int, Score]]:
         """How all answers turned out, and those of each version, newest first."""
@@ -126,7 +129,9 @@ class LateLabels:
         """Give the connections back."""
         await self._redis.aclose()
 
-    def _read(self, outcome: str, more: list[Any], prediction_id: str, label: str) -> Given:
+    def _read(
+        self, outcome: str, more: list[Any], prediction_id: str, label: str, key: str
+    ) -> Given:
         match outcome:
             case "accepted" | "scored" | "repeated" | "corrected":
                 sample_id = None if more[0] == b"-" else more[0].decode()
@@ -150,6 +155,9 @@ class LateLabels:
             case "full":
                 waiting, held, rate = more
                 raise full(self._settings, 1, int(waiting), int(held), float(rate or 0))
+            case "share":
+                waiting, mine, rate, allowed = more
+                raise share_full(key, 1, int(waiting), int(mine), int(allowed), float(rate or 0))
             case "expired":
                 raise Expired(
                     f"prediction {prediction_id} is not kept any more: the newest"

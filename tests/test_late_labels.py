@@ -8,7 +8,16 @@ import pytest
 from deploy.embedded import EmbeddedRedis
 from learndrop.account import Counts
 from learndrop.answers import Answers
-from learndrop.errors import Contradiction, Expired, NotFound, RoleNeeded, StreamAway, StreamFull
+from learndrop.dead_letters import DeadLetters
+from learndrop.errors import (
+    Contradiction,
+    Expired,
+    NotFound,
+    RoleNeeded,
+    ShareFull,
+    StreamAway,
+    StreamFull,
+)
 from learndrop.keys import Keys
 from learndrop.late_labels import VERSIONS_SCORED, LateLabels, Score
 from learndrop.messages import Sample
@@ -45,6 +54,11 @@ class Place:
         self.worker.release()
         self.worker.ack(self.worker.position)
         return [Sample.from_fields(e.fields) for e in entries]
+
+    def bury(self) -> None:
+        """Everything that waits cannot be learned."""
+        for entry in self.worker.claim(1000, 0):
+            self.worker.bury(entry, "wrong_size", "for the test")
 
     async def adds_up(self) -> Counts:
         counts = await self.publisher.counts()
@@ -131,6 +145,56 @@ async def test_a_correction_is_for_the_key_that_gave_the_label_or_an_admin(place
         await place.labels.give(prediction_id, "dog", correct=True, key="alice")
     assert await place.answers.delete(prediction_id) == boss.sample_id
     assert not place.redis.exists(place.keys.given_by)
+
+
+async def test_a_corrected_sample_is_forgotten_where_it_was_put_back(place: Place) -> None:
+    (prediction_id,) = await place.ask("cat")
+    first = str((await place.labels.give(prediction_id, "dog")).sample_id)
+    name, letters = first, DeadLetters(place.settings)
+    for _ in range(2):
+        place.bury()
+        (head,), _ = await letters.page(None, 10)
+        name = await letters.replay(head.id)
+    await letters.close()
+    given = await place.labels.give(prediction_id, "cat", correct=True)
+    assert (given.outcome, given.replaced) == ("corrected", first)
+    assert [s.label for s in place.learn()] == ["cat"]
+    assert await place.adds_up() == Counts(2, 1, 0, 0, deleted=1)
+    asked = [fields[b"sample"] for _, fields in place.redis.xrange(place.keys.deletions)]
+    assert len(asked) == 3 and {first.encode(), name.encode()} < set(asked)
+    assert (await place.publisher.fate(first)).status == "deleted"
+
+
+@pytest.mark.parametrize("others", [0, 40])
+async def test_the_dead_letter_of_a_corrected_sample_is_never_put_back(
+    place: Place, others: int
+) -> None:
+    ids = await place.ask(*["cat"] * (others + 1))
+    for prediction_id in ids:
+        await place.labels.give(prediction_id, "dog")
+    place.bury()
+    await place.labels.give(ids[-1], "cat", correct=True)
+    letters = DeadLetters(place.settings)
+    assert (await letters.numbers())["wrong_size"] == others
+    assert len((await letters.replay_all()).moved) == others
+    await letters.close()
+    assert sorted(s.label for s in place.learn()) == ["cat", *["dog"] * others]
+    assert await place.adds_up() == Counts(others + 2, others + 1, 1, 0)
+
+
+async def test_a_key_that_labels_takes_no_more_than_its_share(make: Many) -> None:
+    place = make(max_pending=10, key_share=0.5)
+    ids = await place.ask(*["cat"] * 8)
+    for prediction_id in ids[:5]:
+        await place.labels.give(prediction_id, "cat", key="alice")
+    with pytest.raises(ShareFull, match="alice"):
+        await place.labels.give(ids[5], "cat", key="alice")
+    # What it replaces makes room for it, and others have room of their own.
+    given = await place.labels.give(ids[0], "dog", key="alice", correct=True)
+    assert given.outcome == "corrected"
+    assert (await place.labels.give(ids[5], "cat", key="bob")).outcome == "accepted"
+    assert (await place.labels.give(ids[6], "cat")).outcome == "accepted"
+    assert await place.adds_up() == Counts(8, 0, 0, 7, deleted=1)
 
 
 async def test_a_label_that_came_without_a_key_may_be_corrected_by_any(place: Place) -> None:

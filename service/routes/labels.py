@@ -24,7 +24,7 @@ router = APIRouter(prefix="/v1", tags=["labels"])
 PROBLEMS = documented(
     "bad-body", "too-slow", "too-large", "unknown-format", "bad-input", "not-kept", "expired",
     "contradiction", "bad-parameter", "other-content", "still-running", "stream-full",
-    "stream-away", "not-durable", "busy",
+    "share-full", "stream-away", "not-durable", "busy",
 )  # fmt: skip
 MOST_LOOKED_AT = 1000
 Limit = Annotated[int, Query(ge=1, le=100, description="Most predictions.")]
@@ -34,6 +34,7 @@ REFUSED: Mapping[str, str] = {
     "expired": "expired",
     "not-kept": "unknown",
     "stream-full": "full",
+    "share-full": "full",
     "bad-input": "bad",
 }
 """Outcome by kind of problem."""
