@@ -68,8 +68,9 @@ class RedisConsumer:
         self._dead = [keys.dead, keys.dead_reasons]
         self._block_s = min(LONGEST_BLOCK_S, settings.redis_timeout_s / 2)
         self._buried: Counter[Reason] = Counter()
-        self._acked_at = time.monotonic()
-        self._rate = 0.0
+        self._took_at: float | None = None  # when a claim gave something, until the next one
+        self._worked_s = 0.0  # since the last acknowledgement, without the time in `claim`
+        self._pace = (0.0, 0.0)  # samples and the seconds of work that they took; old ones fade
         self._epoch = uuid.uuid4().hex
         self._account: Counts | None = None  # as it was known last, to be put back if it is lost
         self.open(START)
@@ -102,6 +103,7 @@ class RedisConsumer:
         self, most: int, wait_s: float, stopping: Callable[[], bool] = lambda: False
     ) -> list[Entry]:
         """See Consumer."""
+        self._work_until_now()
         with self._asking():
             if not self._joined:
                 self._join()
@@ -117,7 +119,7 @@ class RedisConsumer:
             if self._suspects.alone(taken[0].id):
                 break
         if taken:
-            self._handed = taken[-1].id
+            self._handed, self._took_at = taken[-1].id, time.monotonic()
         return taken
 
     def hold(self, ids: Sequence[str]) -> set[str]:
@@ -146,11 +148,7 @@ class RedisConsumer:
                 self._join()
             strange = self._waits() or through == self._strange
             taken = 0 if strange else self._ack(through)
-            now = time.monotonic()
-            rate = taken / max(now - self._acked_at, 0.001)
-            self._rate = rate if not self._rate else (self._rate + rate) / 2
-            self._acked_at = now
-            self._reconcile(f"{self._rate:.3f}" if taken else "")
+            self._reconcile(self._rate(taken) if taken else "")
         return taken
 
     def bury(self, entry: Entry, reason: Reason, why: str) -> None:
@@ -183,6 +181,19 @@ class RedisConsumer:
     def close(self) -> None:
         """Close the connection."""
         self._redis.close()
+
+    def _work_until_now(self) -> None:
+        if self._took_at is not None:
+            self._worked_s += time.monotonic() - self._took_at
+            self._took_at = None
+
+    def _rate(self, taken: int) -> str:
+        """Samples a second of work: how fast it would go with more to do, however long it idled."""
+        self._work_until_now()
+        samples, seconds = self._pace
+        self._pace = (samples / 2 + taken, seconds / 2 + self._worked_s)
+        self._worked_s, self._took_at = 0.0, time.monotonic()
+        return f"{self._pace[0] / max(self._pace[1], 0.001):.3f}"
 
     # -- what must be known before anything is claimed ---------------------------------------
 
@@ -344,7 +355,7 @@ class RedisConsumer:
                 yield
         except StreamAway:
             # What Redis has done of it is unknown: begin again from what is finished here.
-            self._joined = False
+            self._joined, self._took_at = False, None
             raise
 
 

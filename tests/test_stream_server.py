@@ -318,6 +318,16 @@ async def test_retry_after_follows_the_rate_of_learning(server: EmbeddedRedis) -
     place.client.close()
 
 
+async def test_an_idle_hour_says_nothing_about_the_rate_of_learning(here: OnServer) -> None:
+    consumer = here.consumer()
+    for _ in range(3):
+        assert consumer.claim(20, 0.5) == []  # nothing comes for a while
+        await here.publish(20)
+        learn(consumer)
+        consumer.ack(consumer.position)
+        assert float(here.client.hget(here.keys.counters, "rate")) > 50
+
+
 async def test_a_cancelled_publish_leaves_no_answer_for_the_next(here: OnServer) -> None:
     outcomes = set()
     for turns in range(40):  # cut at every point of the way
