@@ -164,19 +164,27 @@ class Archive:
     def erase(self, ids: Collection[str]) -> int:
         """Remove samples by the ids of their entries; how many were there.
 
+        A damaged segment goes whole: what is in it cannot be told, and nobody can play it.
+
         Raises:
             OSError: if the disk refuses.
+            UnknownFileFormat: if a newer learndrop wrote one; the others are done all the same.
         """
         gone = set(ids)
         kept = [(i, s) for i, s in self._waiting if i not in gone]
         count = len(self._waiting) - len(kept)
         self._waiting = kept
         self._bytes = sum(s.image.nbytes for _, s in kept)
+        newer: UnknownFileFormat | None = None
         for path in self.paths():
             try:
-                found = Segment.from_bytes(_read(path), str(path))
+                found = Segment.from_bytes(path.read_bytes(), str(path))
+            except UnknownFileFormat as exc:
+                newer = exc
+                continue
             except DamagedFile as exc:
-                log.error("nothing is erased from a segment: %s", exc)
+                log.error("segment removed, since a sample must go that may be in it: %s", exc)
+                remove(path)
                 continue
             rest = found.without(gone)
             count += len(found) - len(rest)
@@ -184,20 +192,39 @@ class Archive:
                 remove(path)
             elif len(rest) < len(found):
                 write_atomic(path, rest.to_bytes())
+        if newer:
+            raise newer
         return count
 
     def expire(self, before_s: float) -> int:
-        """Remove segments whose newest sample was accepted before a unix time; how many samples."""
+        """Remove segments whose newest sample was accepted before a unix time; how many samples.
+
+        One that cannot be read counts as old as its file, which was written after that.
+
+        Raises:
+            OSError: if the disk refuses.
+        """
         count = 0
         for path in self.paths():
             try:
-                found = Segment.from_bytes(_read(path), str(path))
+                found = Segment.from_bytes(path.read_bytes(), str(path))
             except DamagedFile:
+                if path.stat().st_mtime < before_s:
+                    remove(path)
                 continue
             if len(found) and float(found.accepted_s.max()) < before_s:
                 count += len(found)
                 remove(path)
         return count
+
+    def trim(self) -> None:
+        """Remove what is over the budget, as after a start with a smaller one; all where it is 0.
+
+        Raises:
+            OSError: if the disk refuses.
+        """
+        if self.root.is_dir():
+            self._make_room(0, self.root)
 
     def _make_room(self, coming: int, replaced: Path) -> None:
         paths = [p for p in self.paths() if p != replaced]

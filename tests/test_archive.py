@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from learndrop.archive import Archive, Segment, read_segment
-from learndrop.errors import DamagedFile
+from learndrop.errors import DamagedFile, UnknownFileFormat
 from learndrop.messages import Sample
 from tests.crashes import Crash, CrashAt, raise_crash
 
@@ -146,6 +147,62 @@ def test_a_deleted_sample_is_taken_out(tmp_path: Path) -> None:
     assert archive.erase(["3-0", "30-0", *ids(12, 12), "999-0"]) == 14
     archive.write()
     assert numbers(archive) == [n for n in range(36) if n not in {2, 29, *range(12, 24)}]
+
+
+def test_a_damaged_segment_goes_whole_when_a_sample_must(tmp_path: Path) -> None:
+    archive = Archive(tmp_path, 2**20)
+    keep(archive, 0, 12)
+    keep(archive, 12, 12)
+    damaged, whole = archive.paths()
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    assert archive.erase(["3-0"]) == 0
+    assert archive.paths() == [whole] and numbers(archive) == list(range(12, 24))
+
+
+def newer(path: Path) -> None:
+    """Write it as a later learndrop may."""
+    with np.load(path) as found:
+        arrays = {name: found[name] for name in found.files}
+    with path.open("wb") as out:
+        np.savez(out, allow_pickle=False, **(arrays | {"format": np.array(99)}))
+
+
+def test_a_segment_of_a_newer_format_is_said_not_to_be_erased_from(tmp_path: Path) -> None:
+    archive = Archive(tmp_path, 2**20)
+    keep(archive, 0, 12)
+    keep(archive, 12, 12)
+    newer(archive.paths()[0])
+    with pytest.raises(UnknownFileFormat, match="format 99"):
+        archive.erase(["3-0", "15-0"])
+    assert len(archive.paths()) == 2
+    assert "15-0" not in read_segment(archive.paths()[1]).ids
+
+
+def test_what_cannot_be_read_expires_with_its_file(tmp_path: Path) -> None:
+    archive = Archive(tmp_path, 2**20)
+    for start in (0, 12, 24):
+        keep(archive, start, 12)
+    cut, new, _ = archive.paths()
+    cut.write_bytes(b"cut")
+    newer(new)
+    for path in (cut, new):
+        os.utime(path, (2e9, 2e9))
+    assert archive.expire(before_s=1e9 + 1) == 0 and len(archive.paths()) == 3
+    os.utime(cut, (1e9, 1e9))
+    os.utime(new, (1e9, 1e9))
+    assert archive.expire(before_s=1e9 + 1) == 0
+    assert len(archive.paths()) == 1 and numbers(archive) == list(range(24, 36))
+
+
+@pytest.mark.parametrize(("budget", "left"), [(0, 0), (5_000, 1), (2**20, 3)])
+def test_a_smaller_budget_counts_from_the_start(tmp_path: Path, budget: int, left: int) -> None:
+    for start in (0, 12, 24):
+        keep(Archive(tmp_path, 2**20), start, 12)
+    (tmp_path / "notes.npz").write_bytes(b"somebody's")
+    archive = Archive(tmp_path, budget)
+    archive.trim()
+    assert len(archive.paths()) == left and (tmp_path / "notes.npz").exists()
+    Archive(tmp_path / "none", 0).trim()
 
 
 def test_what_is_over_its_age_goes(tmp_path: Path) -> None:

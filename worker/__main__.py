@@ -87,6 +87,10 @@ def work(settings: Settings, stop: Stop) -> None:
             registry = Registry(settings.models_dir, settings.versions_kept, under.sealing)
             keeper = Keeper(learner, registry)
             archive = Archive(settings.archive_dir, settings.archive_bytes)
+            try:
+                archive.trim()  # the budget may be another one since
+            except OSError as exc:
+                log.error("archive_not_trimmed", error=str(exc))
             parts = Parts(
                 settings,
                 stream,

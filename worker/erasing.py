@@ -100,14 +100,11 @@ class Erasing:
             StreamAway: when Redis does not answer; it is all done again then.
         """
         requests = self._asks.after(self._last)
-        if requests and self._out_of_archive([r.sample_id for r in requests]):
-            self._found |= self._learner.forget([r.sample_id for r in requests])
-            self._asks.forgotten(requests, self._found)  # may fail, and is then tried again
-            self._metrics.erased("request", len(self._found))
-            self._found = set()
-            soonest_s = min(r.asked_s for r in requests)
-            self._must_go(requests, soonest_s)
-            self._last = requests[-1].id
+        if requests and self._wall() >= self._archive_at_s:
+            ids = [r.sample_id for r in requests]
+            self._found |= self._learner.forget(ids)  # also where the archive has to wait
+            if self._out_of_archive(ids):
+                self._answer(requests)
         now_s, age_s = self._wall(), self._settings.replay_max_age_s
         if age_s and now_s >= self._look_at_s:
             self._look_at_s = now_s + min(LOOK_S, age_s)
@@ -146,11 +143,17 @@ class Erasing:
                 self._open.remove(one)
         self._metrics.erasing(sum(len(o.requests) for o in self._open))
 
+    def _answer(self, requests: list[Request]) -> None:
+        self._asks.forgotten(requests, self._found)  # may fail, and is then tried again
+        self._metrics.erased("request", len(self._found))
+        self._found = set()
+        soonest_s = min(r.asked_s for r in requests)
+        self._must_go(requests, soonest_s)
+        self._last = requests[-1].id
+
     def _out_of_archive(self, ids: Sequence[str]) -> bool:
         """False when the disk refused: it is tried again in a while, and nothing is told before."""
         now_s = self._wall()
-        if now_s < self._archive_at_s:
-            return False
         self._archive_at_s = now_s + AGAIN_S
         with self._counting_failures():
             self._archive.erase(ids)
