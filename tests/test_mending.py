@@ -29,10 +29,11 @@ __all__ = ["server"]
 
 OF_THE_WORKER = {"in_hand", "lease", "state", "foreign"}
 """Which the service does not use, or overwrites, or meets in entries of others only."""
-OF_MANY = {"types", "settled", "held_answers", "remembered"}
+NO_KEY = {"types", "settled", "held_answers", "remembered", "probe"}
+"""Several keys at once, or one where nothing ever lies."""
 TRIES = 4
 NAMES = [
-    name for name in vars(Keys) if isinstance(vars(Keys)[name], property) and name not in OF_MANY
+    name for name in vars(Keys) if isinstance(vars(Keys)[name], property) and name not in NO_KEY
 ]
 
 
