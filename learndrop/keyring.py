@@ -113,6 +113,13 @@ class Keyring:
         raise NotFound(f"no key is called {name[:80]!r}")
 
 
+def prints(ring: Keyring) -> dict[str, str]:
+    """A hash of each key by its name: equal if name, roles, rate and secrets are."""
+    return {
+        key.name: hashlib.sha256(orjson.dumps(key.to_json())).hexdigest()[:32] for key in ring.keys
+    }
+
+
 def hashed(secret: str) -> str:
     """What is stored of a secret."""
     return hashlib.sha256(secret.encode()).hexdigest()

@@ -86,6 +86,16 @@ class Keys:
         return self._key("audit")
 
     @property
+    def audit_refused(self) -> str:
+        """Stream of what others tried that is for admins: it must not push out what admins did."""
+        return self._key("audit-refused")
+
+    @property
+    def audit_keys(self) -> str:
+        """String: the API keys as the audit trail was told last, each by a hash."""
+        return self._key("audit-keys")
+
+    @property
     def batches(self) -> str:
         """Hash: batches that came with a key of their own; when, what they held, their ids."""
         return self._key("batches")
@@ -144,11 +154,11 @@ class Keys:
     def types(self) -> dict[str, str]:
         """The type of each key but those of which there are many: receipts, and API keys' lists."""
         streams = [self.stream, self.dead, self.fates, self.published, self.events]
-        streams += [self.predictions, self.deletions, self.audit]
+        streams += [self.predictions, self.deletions, self.audit, self.audit_refused]
         hashes = [self.counters, self.suspects, self.lease, self.dead_reasons, self.batches]
         hashes += [self.names, self.given, self.given_samples, self.given_by]
         hashes += [self.scores, self.score_totals]
-        strings = [self.in_hand, self.state, self.predictions_bytes]
+        strings = [self.in_hand, self.audit_keys, self.state, self.predictions_bytes]
         return {
             **dict.fromkeys(streams, "stream"),
             **dict.fromkeys(hashes, "hash"),

@@ -29,6 +29,7 @@ from service.dependencies import IN_A_HEADER, Rooms
 from service.durability import Durability
 from service.envelope import HEADER, Envelope, request_id
 from service.intake import Intake
+from service.key_watch import KeyWatch
 from service.metrics import ServiceMetrics
 from service.problems import (
     KINDS,
@@ -84,6 +85,7 @@ def create_app(
     metrics.lost_threads.set_function(lambda: intake.threads.lost)
     publisher = publisher or RedisPublisher(settings)
     answers, letters = answers or Answers(settings), DeadLetters(settings)
+    gate, trail = Gate(settings), AuditTrail(settings)
     rooms = Rooms(
         settings=settings,
         publisher=publisher,
@@ -99,9 +101,10 @@ def create_app(
         serving=serving or _serving(settings, registry, metrics),
         intake=intake,
         metrics=metrics,
-        gate=Gate(settings),
+        gate=gate,
         rates=Rates(settings),
-        audit=AuditTrail(settings),
+        audit=trail,
+        key_watch=KeyWatch(gate, trail),
         repeats=Repeats(settings),
     )
     app = FastAPI(
@@ -147,9 +150,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await rooms.durability.start()
     await rooms.serving.start()
     await rooms.retention.start()
+    await rooms.key_watch.start()
     try:
         yield
     finally:
+        await rooms.key_watch.stop()
         await rooms.retention.stop()
         await rooms.serving.stop()
         await rooms.backlog.stop()

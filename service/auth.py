@@ -51,7 +51,7 @@ class Gate:
 
     Attributes:
         trouble: why the keys in force are not those of the file; None if they are.
-        news: changes of keys that the audit trail has not been told yet, each with its time.
+        news: keys that the audit trail has not been told yet, as they were at which time.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -67,7 +67,7 @@ class Gate:
         self._stamp: object = None
         self._looked_s = 0.0
         self._ring: Keyring | None = None
-        self.news: deque[tuple[float, dict[str, list[str]]]] = deque(maxlen=MOST_NEWS)
+        self.news: deque[tuple[float, Keyring]] = deque(maxlen=MOST_NEWS)
         self._started = False
         self.trouble: str | None = None
         self._read()
@@ -118,11 +118,15 @@ class Gate:
             raise KeyNeeded(f"this key is not known (any more); {needed}", role=role or "any")
         return Caller(key.name, key.roles, key.rate)
 
+    def look(self) -> None:
+        """Read the keys file if it has changed."""
+        self._looked_s = time.monotonic()
+        self._read()
+
     def _look(self) -> None:
         now_s = time.monotonic()
         if now_s - self._looked_s >= LOOK_EVERY_S:
-            self._looked_s = now_s
-            self._read()
+            self.look()
 
     def _read(self) -> None:
         stamp = _stamp(self._path)
@@ -140,10 +144,10 @@ class Gate:
             self._ring, self.trouble = before or Keyring(), str(exc)
         if self.trouble:
             log.error("keys_not_read", error=self.trouble)
-        elif self._started and self._ring is not None:
-            change = changes(before or Keyring(), self._ring)
-            self.news.append((time.time(), change))
-            log.info("keys_changed", **change)
+            return
+        self.news.append((time.time(), self._ring or Keyring()))
+        if self._started and self._ring is not None:
+            log.info("keys_read", known=len(self._ring.keys))
 
 
 def given(headers: Headers) -> str:
@@ -210,16 +214,6 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return is_loopback(name)
     return True
-
-
-def changes(before: Keyring, after: Keyring) -> dict[str, list[str]]:
-    """Names of keys that are new, gone, or have other secrets, roles or rates."""
-    old, new = ({key.name: key for key in ring.keys} for ring in (before, after))
-    return {
-        "created": sorted(new.keys() - old.keys()),
-        "revoked": sorted(old.keys() - new.keys()),
-        "changed": sorted(name for name in old.keys() & new.keys() if old[name] != new[name]),
-    }
 
 
 def _stamp(path: Path) -> object:

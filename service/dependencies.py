@@ -19,7 +19,7 @@ from learndrop.audit import AuditTrail
 from learndrop.board import ServiceBoard
 from learndrop.dead_letters import DeadLetters
 from learndrop.deletions import Deleting
-from learndrop.errors import RoleNeeded, StreamAway
+from learndrop.errors import RoleNeeded
 from learndrop.late_labels import LateLabels
 from learndrop.registry import Registry
 from learndrop.repeats import Repeats
@@ -30,6 +30,7 @@ from service.backlog import Backlog
 from service.durability import Durability
 from service.envelope import request_id
 from service.intake import Intake
+from service.key_watch import KeyWatch
 from service.metrics import ServiceMetrics
 from service.pace import Pace
 from service.rates import Rates
@@ -61,6 +62,7 @@ class Rooms:
     gate: Gate
     rates: Rates
     audit: AuditTrail
+    key_watch: KeyWatch
     repeats: Repeats
     pace: Pace = field(default_factory=Pace)
 
@@ -160,13 +162,7 @@ class _Admission(HTTPBearer):
 
 async def _write_down(request: Request, wired: Rooms, asking: Caller) -> None:
     """What an admin is about to do, or what somebody who is none tries to."""
-    while wired.gate.news:
-        noticed_s, change = news = wired.gate.news.popleft()
-        try:
-            await wired.audit.add("keys_changed", time=noticed_s, **change)
-        except StreamAway:
-            wired.gate.news.appendleft(news)
-            raise
+    await wired.key_watch.tell()
     if request.method not in _READING:
         await wired.audit.add(
             f"{request.method} {request.url.path}",

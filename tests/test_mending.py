@@ -74,6 +74,8 @@ class Rooms:
         await self.deleting.delete(given.sample_id)
         await self.repeats.once("who", f"key {number}", "content", self._answer)
         await self.audit.add("test")
+        await self.audit.add("test", allowed=False)
+        await self.audit.tell_keys(await self.audit.keys_told(), {"key": str(number)}, 1.0)
         await self.audit.page(None, 5)
         await self.board.events(5)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,10 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from deploy.embedded import EmbeddedRedis
-from learndrop.keyring import create, revoke
+from learndrop.audit import AuditTrail
+from learndrop.keyring import create, revoke, rotate
 from learndrop.logs import HIDDEN
-from service import auth
+from service import auth, key_watch
 from service.app import create_app
 from service.dependencies import ADMIN
 from tests.servers import server, settings_on
@@ -77,6 +80,71 @@ def test_changes_of_keys_are_in_the_trail_and_no_secret(office: Office) -> None:
     changes = [e for e in page["entries"] if e["what"] == "keys_changed"]
     assert changes[0]["revoked"] == ["camera"] and changes[1]["created"] == ["camera"]
     assert camera["authorization"].removeprefix("Bearer ") not in str(page)
+
+
+def test_refused_tries_push_out_nothing_that_was_done(office: Office) -> None:
+    office.http.post("/v1/act?n=done", headers=office.admin)
+    for _ in range(300):  # three times what is kept; a stream gives up whole blocks of 100
+        office.http.post("/v1/act", headers=office.reader)
+    entries, cursor = [], None
+    while True:
+        page = office.trail(limit=50, **({"cursor": cursor} if cursor else {}))
+        entries += page["entries"]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    (done,) = (e for e in entries if e.get("query") == "n=done")
+    assert done["allowed"] is True
+    assert 100 <= sum(e.get("allowed") is False for e in entries) <= 200
+    assert len({e["id"] for e in entries}) >= len(entries) - 1
+    assert [e["time"] for e in entries] == sorted((e["time"] for e in entries), reverse=True)
+
+
+def changed(app: FastAPI) -> list[dict[str, Any]]:
+    """Changes of keys as they lie in Redis, with nobody asking for anything."""
+
+    async def look() -> list[dict[str, Any]]:
+        trail = AuditTrail(app.state.rooms.settings)
+        found, _ = await trail.page(None, 100)
+        await trail.close()
+        return [e for e in found if e["what"] == "keys_changed"]
+
+    return asyncio.run(look())
+
+
+def test_changes_of_keys_are_written_though_no_admin_asks_and_the_service_was_down(
+    server: EmbeddedRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_watch, "EVERY_S", 0.05)
+    settings = settings_on(server, data_dir=tmp_path)
+    path = settings.keys_path
+    create(path, "boss", ["admin"])
+
+    def trail_of(app: FastAPI, count: int) -> list[tuple[list[str], list[str], list[str]]]:
+        until = time.monotonic() + 10
+        while len(found := changed(app)) < count and time.monotonic() < until:
+            time.sleep(0.02)
+        return [(e["created"], e["revoked"], e["changed"]) for e in reversed(found)]
+
+    told: list[tuple[list[str], list[str], list[str]]] = [(["boss"], [], [])]
+    first = create_app(settings)
+    with TestClient(first):
+        assert trail_of(first, 1) == told
+        create(path, "camera", ["ingest"])
+        told.append((["camera"], [], []))
+        assert trail_of(first, 2) == told
+    create(path, "gone", ["read"])  # while no service runs
+    revoke(path, "gone")
+    rotate(path, "camera", 10)
+    told.append(([], [], ["camera"]))
+    second, third = create_app(settings), create_app(settings)
+    with TestClient(second), TestClient(third):  # two write it once
+        assert trail_of(second, 3) == told
+        revoke(path, "camera")
+        told.append(([], ["camera"], []))
+        assert trail_of(second, 4) == told
+        time.sleep(0.3)
+        assert trail_of(second, 4) == told
 
 
 def test_a_key_that_somebody_put_into_an_address_is_not_kept(office: Office) -> None:

@@ -27,7 +27,8 @@ class ServiceSettings(Room):
     key_rate: str = Field("", pattern=rf"^({RATE})?$")
     """Requests that one key may make, as 600/minute, in each service process; empty is no limit."""
     audit_kept: int = Field(1000, ge=1, le=1_000_000)
-    """Actions of admins kept for GET /v1/audit; the oldest go first (the log has them all)."""
+    """Actions of admins kept for GET /v1/audit, and as many tries of others; the oldest go first
+    (the log has them all)."""
     api_key: SecretStr = SecretStr("")
     """What the command line shows to a service that asks for a key."""
     max_body_bytes: int = Field(32 * MIB, ge=1024, le=1024 * MIB)
