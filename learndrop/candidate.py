@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from learndrop.chain import Chain
+from learndrop.heads import with_rows_since
 from learndrop.ledger import Ledger
 from learndrop.trainer import Trainer
 
@@ -47,7 +48,12 @@ class Candidate:
             perturb(chain, seed)
 
     def learn(
-        self, x: Tensor, targets: NDArray[np.int64], right: NDArray[np.bool_], rate: float
+        self,
+        x: Tensor,
+        targets: NDArray[np.int64],
+        right: NDArray[np.bool_],
+        rate: float,
+        classes: int,
     ) -> None:
         """Answer one batch, then learn it.
 
@@ -56,9 +62,10 @@ class Candidate:
             targets: class indices [N].
             right: what the first network answered right [N].
             rate: of the step.
+            classes: that the first network tells apart.
         """
-        if int(targets.max()) >= self.trainer.chain.classes:
-            self.trainer.grow(int(targets.max()) + 1)
+        if classes > self.trainer.chain.classes:
+            self.trainer.grow(classes)
         _, logits, _ = self.trainer.test(x)
         answers = logits.argmax(1).cpu().numpy()
         self.own = [*self.own, *(answers == targets).tolist()][-JUDGED:]
@@ -100,9 +107,11 @@ class Candidate:
         candidate.kind = data["kind"]
         candidate.own, candidate.others = list(data["own"]), list(data["others"])
         candidate.samples = data["samples"]
-        weights = _part(tensors, "weights.")
+        weights = with_rows_since(_part(tensors, "weights."), candidate.trainer.chain.state_dict())
         candidate.trainer.chain.load_state_dict(weights)
-        momentum = _part(tensors, "momentum.")
+        shapes = {n: p.shape for n, p in candidate.trainer.chain.named_parameters()}
+        held = _part(tensors, "momentum.")
+        momentum = {n: t for n, t in held.items() if t.shape == shapes[n]}
         candidate.trainer.load_momentum(momentum, 0)
         return candidate
 

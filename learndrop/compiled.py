@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from contextlib import AbstractContextManager, nullcontext
-from typing import cast
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from learndrop.units import Chain
 
 log = logging.getLogger(__name__)
+Run = Callable[[Tensor], Tensor]
+T = TypeVar("T")
 
 
 class _Units(nn.Module):
@@ -38,33 +40,38 @@ class Tail:
 
     def __init__(self, chain: Chain, cut: int, *, compiled: bool) -> None:
         self._chain, self._cut = chain, cut
-        self._compiled = torch.compile(_Units(chain, cut)) if compiled else None
+        self._parameters = [p for u in chain.units[cut:] for p in u.module.parameters()]
+        self._compiled: Run | None = torch.compile(_Units(chain, cut)) if compiled else None
 
     @property
     def is_compiled(self) -> bool:
         """Whether it was to be compiled, and that has not failed."""
         return self._compiled is not None
 
-    def __call__(self, maps: Tensor) -> Tensor:
-        """Outputs [N, classes] of maps [N, ...] that enter the cut."""
+    def is_of(self, cut: int, parameters: Sequence[Tensor]) -> bool:
+        """Whether it still serves for this cut and these parameters."""
+        mine = self._parameters
+        return (
+            cut == self._cut
+            and len(parameters) == len(mine)
+            and all(a is b for a, b in zip(parameters, mine, strict=True))
+        )
+
+    def step(self, work: Callable[[Run], T]) -> T:
+        """Do `work`, a step forward and back, with what runs maps [N, ...] through the units.
+
+        Both ways are compiled when they are first gone. torch would take what others compiled from
+        a folder in /tmp, by pickle: here each process compiles for itself.
+        """
         if self._compiled is not None:
             try:
-                return cast(Tensor, self._compiled(maps))
+                with torch.compiler.config.patch(force_disable_caches=True):  # type: ignore[attr-defined]
+                    return work(self._compiled)
             except RuntimeError as exc:  # all of torch.compile's own errors are
                 told = str(exc).partition("\n")[0]
                 log.warning("compile is given up, steps are run as they are: %s", told)
                 self._compiled = None
+        return work(self._plain)
+
+    def _plain(self, maps: Tensor) -> Tensor:
         return self._chain.tail(maps, self._cut)
-
-    def during_step(self) -> AbstractContextManager[object]:
-        """To be entered for forward and backward, both of which compile when they are first run.
-
-        torch would take what others compiled from a folder in /tmp, by pickle: here each process
-        compiles for itself.
-        """
-        if self._compiled is None:
-            return nullcontext()
-        patched: AbstractContextManager[object] = torch.compiler.config.patch(  # type: ignore[attr-defined]
-            force_disable_caches=True
-        )
-        return patched

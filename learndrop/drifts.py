@@ -26,6 +26,12 @@ PROBED = 128  # newest samples that weights are tried on
 LEAST = 64  # samples of the new world: fewer tell nothing of weights
 ENOUGH = 0.97  # of the accuracy before: then nothing needs to come back
 HELD = 0.95  # of it, later on: else it does
+DONE = {
+    "labels": "what is dropped stays dropped",
+    "statistics": "new statistics of BatchNorm are enough, what is dropped stays dropped",
+    "touched": "what it touches comes back",
+    "candidate": "the candidate that was begun at the warning takes over",
+}
 
 
 def answer(learner: Learner, noticed: Alarm | Verdict | None) -> None:
@@ -60,7 +66,8 @@ def beside(
     candidate = learner.candidate
     if candidate is None:
         return
-    candidate.learn(x, targets, right, learner.rate_after(candidate.samples))
+    rate, classes = learner.rate_after(candidate.samples), learner.chain.classes
+    candidate.learn(x, targets, right, rate, classes)
     candidate.cost(learner.ledger, len(targets))
     if candidate.samples < LIFE or learner.watch.monitor.on_trial:
         return
@@ -110,6 +117,7 @@ def _end_world(learner: Learner, alarm: Alarm) -> None:
 def _take_in(learner: Learner, verdict: Verdict) -> None:
     """Some batches after the alarm: do what the change asks for."""
     learner.trainer.rename(verdict.renames)
+    learner.replay.misname({*verdict.renames, *verdict.renames.values()})
     candidate, learner.candidate = learner.candidate, None
     statistics = verdict.onset is not None
     if statistics:
@@ -132,9 +140,10 @@ def _take_in(learner: Learner, verdict: Verdict) -> None:
             back_to, kind = 0, "candidate"
     learner.recovery = Recovery(before, _due(learner), back_to, share)
     names = learner.classes
+    names_of_units = [u.name for u in learner.chain.units]
     learner.bring_back(
         back_to,
-        verdict.cause([u.name for u in learner.chain.units]),
+        f"{verdict.cause(names_of_units)}: {DONE[kind]}",
         statistics=statistics,
         kind=kind,
         accuracy=round(now, 4),

@@ -105,6 +105,7 @@ class Epochs:
         """Train; `tell` hears of each epoch when it is over."""
         learner = self.learner
         learner.features.clear()  # one budget, and the maps are of this set now
+        self._open_store()
         learner.settling = self.settling
         self.settling.scorer.start(learner.trainer.trained)
         before, began = learner.ledger.totals(), _spent(learner)
@@ -180,6 +181,10 @@ class Epochs:
 
     def _end_window(self) -> None:
         self._read()
+        with self.learner.life.timed("build", self._clock):  # what dropping costs, not training
+            self._judge()
+
+    def _judge(self) -> None:
         learner = self.learner
         # while the rate rises weights wander because nothing has begun to be learned
         risen = learner.life.steps - self._began >= WARM_UP * self.steps
@@ -195,7 +200,8 @@ class Epochs:
         if move.cut > trainer.cut:
             trainer.take_averages(move.cut)
             sample = self._rng.choice(len(self.pictures), min(AT_ONCE, len(self.pictures)), False)
-            trainer.adapt_statistics(self._floats(sample))
+            # of the units that leave now and those behind: the ones before are as they were
+            trainer.adapt_statistics(trainer.prefix(self._floats(sample)), start=trainer.cut)
             self.learner.ledger.build(0, len(trainer.chain), len(sample))
         if move.cut != trainer.cut:
             trainer.move_cut(move.cut)
@@ -235,6 +241,7 @@ class Epochs:
             if judged in ("back", "anew"):
                 learner.trainer.forget_momentum()
                 learner.trainer.averages.start_over()
+                self.settling.scorer.start(learner.trainer.trained)
                 self._open_store()
                 cut, cause = learner.trainer.cut, learner.guard.why
                 self._tell(Event("rollback", time.time(), self.progress.samples, cause, cut))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RECENT = 256  # samples over which the present mix of classes is taken
+KNOWN = 32  # samples of a label
 FORGETS = 1e-4  # a sample: the long run is about ten thousand of them
 
 
@@ -45,6 +46,20 @@ class Labels:
         self.long_run *= (1 - FORGETS) ** len(targets)
         np.add.at(self.long_run, targets, 1.0)
         return targets
+
+    def are_newcomers(self, targets: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of the class indices [N] came so seldom, beside the others, that nothing can have
+        been learned of them yet.
+
+        >>> labels = Labels(["old", "new"])
+        >>> labels.take(["old"] * 99 + ["new"])[-1]
+        1
+        >>> labels.are_newcomers(np.array([0, 1]))
+        array([False,  True])
+        """
+        counts = self.long_run
+        usual = counts.sum() / max(1, np.count_nonzero(counts))
+        return np.asarray(counts[targets] < min(KNOWN, usual / 4))
 
     def recent_counts(self) -> NDArray[np.int64]:
         """Samples of each class among the newest ones."""

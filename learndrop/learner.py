@@ -121,7 +121,8 @@ class Learner:
         with self.life.timed("test", self._clock):
             x = self.floats(images)
             _, logits, outputs = self.trainer.test(x, watch=True)
-            answers = logits.argmax(1).cpu().numpy()
+            # the head may have rows for labels that have not come yet: they are no answer
+            answers = logits[:, : len(self.classes)].argmax(1).cpu().numpy()
             right = answers == targets
         known = self.labels.long_run[targets] >= LEAST_KNOWN
         keys = [s.key for s in samples]
@@ -137,8 +138,11 @@ class Learner:
             rows = slice(None) if believed.all() else torch.from_numpy(believed)
             with self.life.timed("test", self._clock):  # the logits grow with the labels
                 self.watch.look([t[rows] for t in (x, *outputs[:-1])])
-            told = right[believed].tolist(), answers[believed], targets[believed]
-            drifts.answer(self, self.watch.update(*told))
+            # what is too new to be answered right says nothing of a change either
+            told = believed & ~self.labels.are_newcomers(targets)
+            drifts.answer(
+                self, self.watch.update(right[told].tolist(), answers[told], targets[told])
+            )
 
         train = train and bool(chosen.any())
         if train and self.candidate is not None:
@@ -154,9 +158,12 @@ class Learner:
         if train:
             some = maps if chosen.all() else maps[torch.from_numpy(chosen)]
             loss = self._train(some, targets[chosen])
-            surplus = int((~chosen).sum())  # that full fine-tuning would have trained on
-            self.ledger.train(self.trainer.cut, 0, arriving=surplus)
-        if train and self.life.steps % self.settings.window == 0:
+        surplus = int((~chosen).sum()) if train else len(samples)
+        self.ledger.train(self.trainer.cut, 0, arriving=surplus)  # full fine-tuning would have
+        # in samples: a slow stream's batches are small, and a few samples judge nothing
+        self.life.in_window += int(chosen.sum()) if train else 0
+        if self.life.in_window >= self.settings.window * self.settings.batch:
+            self.life.in_window = 0
             self._end_window()
         spent = {part: s - before[part] for part, s in self.life.seconds.items()}
         return Report(
@@ -246,12 +253,13 @@ class Learner:
     # -- drop -------------------------------------------------------------------------------
 
     def _end_window(self) -> None:
-        may_freeze = self.settings.drop and self.recovery is None
+        settled = self.recovery is None and not self.watch.monitor.on_trial
+        may_freeze = self.settings.drop and settled
         move = self.settling.read(self.trainer.cut, self.progress, may_freeze=may_freeze)
         if move is not None and move.type == "drop":
             self.drop_to(move.cut, move.cause)
         elif move is not None:
-            self._move_cut(move.cut)
+            self._move_cut(move.cut, fresh=move.type == "return")
             self.tell(move.type, move.cause)
         drifts.check_recovery(self)
         self.guard.end_window()
@@ -270,11 +278,11 @@ class Learner:
         places = self.replay.newest(PROBED)
         return self.floats(self.replay.images[places]) if len(places) == PROBED else None
 
-    def _move_cut(self, cut: int) -> None:
+    def _move_cut(self, cut: int, *, fresh: bool = False) -> None:
         if cut > self.trainer.cut:
             self.trainer.take_averages(cut)
             self.adapt_statistics(start=self.trainer.cut)
-        self.trainer.move_cut(cut)
+        self.trainer.move_cut(cut, fresh=fresh)
         self.rehearsal.open_store()
 
     # -- drift ------------------------------------------------------------------------------
@@ -288,6 +296,7 @@ class Learner:
         self.returned |= set(range(back_to, depth))
         self.life.world_start, self.life.resets = self.progress.samples, self.life.resets + 1
         self.settling.start_over(back_to)
+        self.guard.end_window()  # the way back from here is not one behind the change
         self.belief.new_world()
         self.rehearsal.open_store()
         self.settling.scorer.start(self.trainer.trained)

@@ -38,6 +38,7 @@ def tensors_of(learner: Learner) -> dict[str, Tensor]:
         "other": {
             "long_run": torch.from_numpy(learner.labels.long_run),
             "torch_rng": torch.get_rng_state(),
+            **_rng_of(learner.device),
         },
     }
     return {
@@ -90,7 +91,9 @@ def restored(
     known = settings.model_copy(update={"classes": tuple(values["classes"]), "weights": ""})
     if chain is not None:
         chain.grow(max(chain.classes, len(values["classes"])))
-    learner = Learner(known, precision=Choice.from_json(values["precision"]), chain=chain)
+    measured = Choice.from_json(values["precision"])
+    choice = measured.under(settings.precision, settings.memory_format)
+    learner = Learner(known, precision=choice, chain=chain)
     learner.settings, learner.spec = settings, NetworkSpec.from_settings(settings)
     learner.chain.load_state_dict(parts["weights"])
     learner.trainer.load_momentum(parts.get("momentum", {}), values["cut"])
@@ -120,7 +123,14 @@ def restored(
             learner.trainer, parts["candidate"], values["candidate"]
         )
     torch.set_rng_state(parts["other"]["torch_rng"])
+    if learner.device.type == "cuda" and "cuda_rng" in parts["other"]:
+        torch.cuda.set_rng_state(parts["other"]["cuda_rng"], learner.device)
     return learner
+
+
+def _rng_of(device: torch.device) -> dict[str, Tensor]:
+    """The generator of a GPU, from which dropout draws there."""
+    return {"cuda_rng": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}
 
 
 def _fields(kind: type[Life] | type[Recovery], values: dict[str, Any]) -> dict[str, Any]:

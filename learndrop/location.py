@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 TRIAL = 4  # batches of the new world that a verdict rests on, each looked at twice as hard
+LEAST = 64  # ... and samples: a slow stream's batches are small
 LOOK = 16  # images of a batch that are looked at
 PLACES = 8
 """Places a side of a map that are looked at, at least. More images at fewer places
@@ -40,7 +41,7 @@ class ActivationMonitor:
         self._quiet: list[deque[float]] = [deque(maxlen=32) for _ in range(units)]
         self._readings: deque[list[NDArray[np.float64]]] = deque(maxlen=6)
         self._sums: list[NDArray[np.float64]] = []
-        self._batches = 0
+        self._batches = self._samples = 0
 
     def update(self, outputs: Sequence[Tensor]) -> None:
         """Take the network's input and each unit's output for one batch: [N, C, ...] each."""
@@ -53,6 +54,7 @@ class ActivationMonitor:
         else:
             self._sums = [a + b for a, b in zip(self._sums, sums, strict=True)]
         self._batches += 1
+        self._samples += len(outputs[0])
         if self.on_trial or self._batches < self.window:
             return
         now = [s / self._batches for s in self._sums]
@@ -67,7 +69,7 @@ class ActivationMonitor:
         """An alarm was raised: look at the batches that come. What was being read, and the last
         reading, may hold some of the new world already: they are not the past it differs from."""
         self.on_trial = True
-        self._batches = 0
+        self._batches = self._samples = 0
         if len(self._readings) > 2:
             self._readings.pop()
             for quiet in self._quiet:
@@ -77,7 +79,7 @@ class ActivationMonitor:
     @property
     def trial_is_over(self) -> bool:
         """Whether enough of the new world has been seen for a verdict."""
-        return self.on_trial and self._batches >= TRIAL
+        return self.on_trial and self._batches >= TRIAL and self._samples >= LEAST
 
     def onset(self) -> tuple[int | None, list[float]]:
         """The verdict of the trial; what comes from now on is the new normal.
@@ -114,6 +116,7 @@ class ActivationMonitor:
             "readings": [[u.tolist() for u in r] for r in self._readings],
             "sums": [s.tolist() for s in self._sums],
             "batches": self._batches,
+            "samples": self._samples,
             "on_trial": self.on_trial,
         }
 
@@ -123,7 +126,7 @@ class ActivationMonitor:
         self._quiet = [deque(q, maxlen=32) for q in data["quiet"]]
         self._readings = deque(([np.array(u) for u in r] for r in data["readings"]), maxlen=6)
         self._sums = [np.array(s) for s in data["sums"]]
-        self._batches = data["batches"]
+        self._batches, self._samples = data["batches"], data.get("samples", 0)
         self.on_trial = data["on_trial"]
 
 

@@ -52,6 +52,12 @@ class Choice:
             "timings": dict(self.timings),
         }
 
+    def under(self, precision: Precision, memory_format: Layout) -> Choice:
+        """The same but for what the settings say by name."""
+        dtype = self.dtype if precision == "auto" else DTYPES[precision]
+        layout = self.memory_format if memory_format == "auto" else LAYOUTS[memory_format]
+        return Choice(dtype, layout, self.timings)
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Read what `to_json` wrote.

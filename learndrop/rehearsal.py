@@ -24,7 +24,7 @@ from learndrop.settings import Settings
 from learndrop.trainer import Trainer
 
 Floats = Callable[[NDArray[np.uint8]], Tensor]
-STATISTICS = 256  # newest samples from which BatchNorm's statistics are taken anew
+STATISTICS = 256  # samples from which BatchNorm's statistics are taken anew
 FEWEST = 64
 PAUSE_STEPS = 3  # a drop takes no longer than so many training steps
 
@@ -139,9 +139,10 @@ class Rehearsal:
             start: the units before it keep theirs, so that maps stored behind them stay valid, and
                 serve here. It must be 0 or the cut. No longer than `PAUSE_STEPS` steps then.
         """
-        places = self.replay.newest(STATISTICS)
+        places = self.replay.spread(STATISTICS)
         if start and len(places) >= FEWEST:
-            places = places[: self._affordable(places, start)]
+            mixed = np.random.default_rng(0).permutation(places)  # any part is of all the time
+            places = mixed[: self._affordable(mixed, start)]
         if len(places) < FEWEST:
             return
         if start:

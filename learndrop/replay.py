@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,7 @@ class ReplayBuffer:
         self.ids = np.full(self.capacity, -1, np.int64)
         self.worlds = np.zeros(self.capacity, np.int64)
         self.senders = np.full(self.capacity, UNKNOWN, np.int64)
+        self.misnamed = np.zeros(self.capacity, np.bool_)  # of a world with other names
         self.stream_ids = np.full((self.capacity, 2), -1, np.int64)
         self._rng = np.random.default_rng(seed)
 
@@ -89,7 +90,7 @@ class ReplayBuffer:
                 self._remember(place, checksum)
             self.senders[place] = sender
             self.targets[place], self.ids[place] = target, sample_id
-            self.worlds[place] = self.world
+            self.worlds[place], self.misnamed[place] = self.world, False
             self.stream_ids[place] = name
 
     def forget(self, stream_ids: Iterable[str]) -> dict[str, int]:
@@ -117,7 +118,8 @@ class ReplayBuffer:
                 self._forget_sum(last)
                 self._remember(place, checksum)
             for held in (
-                self.images, self.targets, self.ids, self.worlds, self.senders, self.stream_ids
+                self.images, self.targets, self.ids, self.worlds, self.senders, self.misnamed,
+                self.stream_ids,
             ):  # fmt: skip
                 held[place] = held[last]
             self.images[last], self.ids[last], self.stream_ids[last] = 0, -1, -1
@@ -134,7 +136,7 @@ class ReplayBuffer:
         if self.size == 0 or n == 0:
             return np.zeros(0, np.int64)
         weights = np.where(self.worlds[: self.size] == self.world, 1.0, self.old_world_weight)
-        weights *= self.senders[: self.size] != DISOWNED
+        weights *= (self.senders[: self.size] != DISOWNED) & ~self.misnamed[: self.size]
         if among is not None:
             weights = weights * among
         likely = int(np.count_nonzero(weights))
@@ -151,12 +153,28 @@ class ReplayBuffer:
 
     def rejoin(self, world: int) -> None:
         """An earlier world has come back: its samples are of the present one again."""
-        self.worlds[: self.size][self.worlds[: self.size] == world] = self.world
+        its = self.worlds[: self.size] == world
+        self.worlds[: self.size][its] = self.world
+        self.misnamed[: self.size][its] = False
+
+    def misname(self, targets: Set[int]) -> None:
+        """These classes are called otherwise now: older worlds' samples of them are drawn no more,
+        unless their world comes back."""
+        older = self.worlds[: self.size] != self.world
+        self.misnamed[: self.size] |= older & np.isin(self.targets[: self.size], list(targets))
 
     def newest(self, most: int) -> NDArray[np.int64]:
         """Places of the newest samples of the present world, newest first."""
         places = np.flatnonzero(self.worlds[: self.size] == self.world)
         return places[np.argsort(-self.ids[places], kind="stable")][:most]
+
+    def spread(self, most: int) -> NDArray[np.int64]:
+        """Places of at most so many samples of the present world, evenly over the time since it
+        began: where classes come one after the other, the newest are of one."""
+        places = self.newest(self.size)
+        if len(places) <= most:
+            return places
+        return places[np.linspace(0, len(places) - 1, most).round().astype(np.int64)]
 
     def disown(self, sender: int, newest: int) -> None:
         """Draw the newest samples of a sender no more: it is no longer believed."""
@@ -201,6 +219,7 @@ class ReplayBuffer:
             "ids": self.ids[:n],
             "worlds": self.worlds[:n],
             "senders": self.senders[:n],
+            "misnamed": self.misnamed[:n],
             "stream_ids": self.stream_ids[:n],
         }
 
@@ -224,6 +243,8 @@ class ReplayBuffer:
         self.worlds[: self.size] = arrays["worlds"][keep]
         senders = arrays.get("senders", np.full(len(arrays["ids"]), UNKNOWN))
         self.senders[: self.size] = senders[keep]
+        misnamed = arrays.get("misnamed", np.zeros(len(arrays["ids"]), np.bool_))
+        self.misnamed[: self.size] = misnamed[keep]
         self.stream_ids[:] = -1
         if "stream_ids" in arrays:  # a checkpoint of the first format has none
             self.stream_ids[: self.size] = arrays["stream_ids"][keep]

@@ -62,9 +62,16 @@ def put_back(learner: Learner, parts: Mapping[str, bytes] | None) -> None:
     else:
         earlier = tensors_of(parts)
     learner.chain.load_state_dict(with_rows_since(earlier, learner.chain.state_dict()))
+    if parts is None:  # nothing below the cut has learned anything
+        learner.trainer.move_cut(0, fresh=True)
+        learner.settling.start_over(0)
+        learner.life.world_start = learner.progress.samples
     learner.trainer.forget_momentum()
+    learner.trainer.averages.start_over()
     learner.rehearsal.open_store()
+    learner.settling.probation = learner.recovery = learner.candidate = None
     learner.settling.scorer.start(learner.trainer.trained)
+    learner.guard.end_window()
+    learner.watch.withdraw()
     learner.watch.detector.reset()
     learner.watch.warner.reset()
-    learner.candidate = None

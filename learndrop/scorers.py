@@ -54,7 +54,8 @@ class ShareScorer(MotionScorer):
         """See `Scorer`."""
         scores = super().read()
         for unit, told in scores.items():
-            told["motion_share"] = self._peaks.share(unit, told["motion"])
+            if "motion" in told:
+                told["motion_share"] = self._peaks.share(unit, told["motion"])
         return scores
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

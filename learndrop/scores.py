@@ -103,13 +103,15 @@ class MotionScorer:
         self._rates += rate
 
     def read(self) -> dict[int, Scores]:
-        scores = {}
+        scores: dict[int, Scores] = {}
         for unit, now in self._parameters.items():
             moved = torch._foreach_sub(now, self._first[unit])
+            way = float(norm(moved))
+            if not way:  # the weights came back: that they stand where they stood means nothing
+                scores[unit] = {}
+                continue
             held = self._before.setdefault(unit, [])
-            scores[unit] = {
-                "motion": float(norm(moved) / (norm(self._first[unit]) * self._rates + 1e-12))
-            }
+            scores[unit] = {"motion": way / (float(norm(self._first[unit])) * self._rates + 1e-12)}
             if len(held) == 2:
                 scores[unit]["persistence"] = float(_cosine(moved, held[1]))
             self._before[unit] = [list(moved), *held[:1]]

@@ -146,6 +146,7 @@ class Settling:
     def to_json(self) -> dict[str, Any]:
         """The rest of the state, for a checkpoint."""
         return {
+            "score": self._settings.score,
             "scorer": self.scorer.state()[1],
             "rule": self.rule.to_json(),
             "probation": asdict(self.probation) if self.probation else None,
@@ -160,7 +161,8 @@ class Settling:
     ) -> None:
         """Take back what `tensors` and `to_json` gave; `trained` as at `scorer.start`."""
         self.scorer.start(trained)
-        self.scorer.load(tensors, data["scorer"])
-        self.rule.load_json(data["rule"])
+        if data.get("score", self._settings.score) == self._settings.score:
+            self.scorer.load(tensors, data["scorer"])
+            self.rule.load_json(data["rule"])  # else another score's readings, of no use here
         self.probation = Probation(**data["probation"]) if data["probation"] else None
         self.unit_scores = {int(u): s for u, s in data["unit_scores"].items()}

@@ -17,6 +17,7 @@ from torch import Tensor
 from learndrop.codecs import Codec
 from learndrop.tiers import Tier
 
+MOST_OF_FILES = 256 * 2**20  # bytes of maps in files that a checkpoint takes along
 PAGES = 16  # pages of a full store: few enough to read a batch from, enough to give back in parts
 
 
@@ -199,10 +200,19 @@ class StoredMaps:
     # -- checkpoints ------------------------------------------------------------------------
 
     def tensors(self) -> dict[str, Tensor]:
-        """The contents, for a checkpoint: rows and ids, the oldest first."""
-        ids = self.ids
+        """The contents, for a checkpoint: rows and ids, the oldest first.
+
+        Of what lies in files the newest `MOST_OF_FILES` bytes: there may be more of it than memory
+        to read it into, and what is missing after a restart is made anew like any other map.
+        """
+        held = np.fromiter(self._place.values(), np.int64, len(self._place))
+        in_file = np.array(
+            [self._page(int(n)).tier.name == "file" for n in held // self.page_rows], np.bool_
+        )
+        younger = np.cumsum(in_file[::-1])[::-1]  # of those in files, itself included
+        kept = ~in_file | (younger * self.codec.row_bytes <= MOST_OF_FILES)
+        ids, places = self.ids[kept], held[kept]
         rows = self.read(ids.tolist(), torch.device("cpu"))
-        places = np.fromiter(self._place.values(), np.int64, len(ids))
         own = {"rows": rows, "ids": torch.from_numpy(ids), "places": torch.from_numpy(places)}
         return own | {f"codec.{n}": t for n, t in self.codec.tensors().items()}
 

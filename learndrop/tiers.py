@@ -97,7 +97,7 @@ class MemoryTier(_Budgeted):
             return torch.empty(
                 (rows, row_bytes), dtype=torch.uint8, device=self._device, pin_memory=self._pinned
             )
-        except torch.OutOfMemoryError as exc:
+        except RuntimeError as exc:  # an OutOfMemoryError on a GPU, a plain one elsewhere
             self.trouble = f"memory of the {self.name} is full: {str(exc).partition('.')[0]}"
             return None
 

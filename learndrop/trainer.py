@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from learndrop import networks
 from learndrop.averages import Averages
-from learndrop.compiled import Tail
+from learndrop.compiled import Run, Tail
 from learndrop.mixup import Mix, cross_entropy
 from learndrop.precision import Choice, autocast
 from learndrop.settings import Settings
@@ -104,12 +104,16 @@ class Trainer:
         """
         # one sample has no spread of its own: BatchNorm then takes the statistics it knows
         self.chain.train_from(self.cut if len(maps) > 1 else len(self.chain))
-        with self._tail.during_step():
+
+        def run(tail: Run) -> tuple[Tensor, Tensor]:
             with self._autocast():
-                logits = self._tail(maps)
+                logits = tail(maps)
             loss = cross_entropy(logits.float(), targets, mix)
             self.optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
+            return logits, loss
+
+        logits, loss = self._tail.step(run)
         norm = nn.utils.clip_grad_norm_(self._parameters, self.settings.clip_norm, foreach=True)
         loss = loss.detach()
         taken = loss.isfinite() & norm.isfinite() & (loss <= self.settings.loss_limit)
@@ -179,7 +183,7 @@ class Trainer:
             m.train()
         with torch.no_grad(), self._autocast():
             for i, images in enumerate(torch.split(x, part)):
-                if len(images) < 2 <= i:
+                if len(images) < 2:  # one has no spread
                     continue
                 for m in norms:
                     m.momentum = 1.0 / (i + 1)
@@ -268,7 +272,11 @@ class Trainer:
         )
         for name, p in named:
             held = self._momentum.get(name)
-            # from the start: a first step that is not taken would leave the buffer unwritten
-            kept = torch.zeros_like(p) if held is None else held.to(p.device).reshape(p.shape)
+            # From the start: a first step that is not taken would leave the buffer unwritten. In
+            # the parameter's own memory format: the fused optimizer walks both as they lie there.
+            kept = torch.zeros_like(p)
+            if held is not None:
+                kept.copy_(held.reshape(p.shape))
             self.optimizer.state[p]["momentum_buffer"] = kept
-        self._tail = Tail(self.chain, self.cut, compiled=self._tail.is_compiled)
+        if not self._tail.is_of(self.cut, self._parameters):
+            self._tail = Tail(self.chain, self.cut, compiled=self._tail.is_compiled)

@@ -63,13 +63,15 @@ class Verdict:
         """The verdict as a sentence; `units` are the names of the network's units.
 
         >>> Verdict(2, [0.0, 0.0, 9.0], 0.9).cause(["stem", "middle", "head"])
-        'the change begins at middle: what it touches comes back'
+        'the change begins at middle'
+        >>> Verdict(None, [0.0, 0.0, 0.0], 0.9).cause(["stem", "middle", "head"])
+        'the pictures are as before: the labels changed'
         """
         if self.onset is None:
-            told = "the labels changed: what is dropped stays dropped"
+            told = "the pictures are as before: the labels changed"
         else:
             place = "the input" if self.onset == 0 else units[self.onset - 1]
-            told = f"the change begins at {place}: what it touches comes back"
+            told = f"the change begins at {place}"
         if self.renamed_share is None:
             return told
         return (
@@ -146,7 +148,10 @@ class Watch:
         # one, and a batch of unlucky pictures shifts them without meaning anything
         if share < 0.8 * accuracy:  # scattered
             return Verdict(onset or 0, strengths, accuracy, share)
-        return Verdict(None, strengths, accuracy, share, renames(self._answers, self._targets))
+        new_names = renames(self._answers, self._targets)
+        if not new_names:  # right under the old names as often: these say nothing then
+            return Verdict(onset, strengths, accuracy)
+        return Verdict(None, strengths, accuracy, share, new_names)
 
     def to_json(self) -> dict[str, Any]:
         """The state, for a checkpoint."""

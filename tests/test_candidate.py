@@ -40,7 +40,7 @@ def test_it_learns_beside_and_the_first_network_is_left_as_it_is() -> None:
     images = np.stack([s.image for s in batch])
     targets = learner.targets_of([s.label for s in batch])
     for _ in range(20):
-        candidate.learn(learner.floats(images), targets, np.zeros(32, bool), 0.05)
+        candidate.learn(learner.floats(images), targets, np.zeros(32, bool), 0.05, 10)
     own, others, n = candidate.accuracies(32)
     assert (others, n) == (0.0, 32) and own > 0.9  # it knows them by heart
     assert all(torch.equal(before[n], t) for n, t in learner.chain.state_dict().items())
@@ -63,7 +63,7 @@ def test_a_candidate_that_is_better_at_the_verdict_takes_over() -> None:
     for batch in digits("rotated90", length=1500, seed=2).batches(32):
         images = np.stack([s.image for s in batch])
         targets = learner.targets_of([s.label for s in batch])
-        known.learn(learner.floats(images), targets, np.zeros(len(batch), bool), 0.05)
+        known.learn(learner.floats(images), targets, np.zeros(len(batch), bool), 0.05, 10)
     known.samples, known.own, known.others = 0, [], []
     learner.candidate = known
     learner.replay.new_world(since=learner.progress.samples)

@@ -47,6 +47,38 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path: Path, stop: i
     assert whole.replay.ids.tolist() == resumed.replay.ids.tolist()
 
 
+def test_momentum_comes_back_in_the_memory_format_of_the_weights(tmp_path: Path) -> None:
+    """The fused optimizer walks weights and momentum as they lie in memory."""
+    batches = list(digits("clean", length=256).batches(32))
+    given = {"memory_format": "channels_last"}
+    whole = quick_learner(**given)
+    for batch in batches[:4]:
+        whole.learn(batch)
+    checkpoint.save(whole, tmp_path, "1-1", keep=2)
+    found = checkpoint.load_latest(tmp_path, quick_settings(**given))
+    assert found is not None
+    for batch in batches[4:]:
+        assert whole.learn(batch).loss == found[0].learn(batch).loss
+    assert same(whole, found[0])
+
+
+def test_arithmetic_that_the_settings_name_is_taken_after_a_restart(tmp_path: Path) -> None:
+    saved(tmp_path)
+    found = checkpoint.load_latest(tmp_path, quick_settings(memory_format="channels_last"))
+    assert found is not None
+    assert found[0].precision.memory_format == torch.channels_last
+
+
+def test_another_score_begins_anew_after_a_restart(tmp_path: Path) -> None:
+    saved(tmp_path, batches=12)
+    found = checkpoint.load_latest(tmp_path, quick_settings(score="motion"))
+    assert found is not None
+    learner = found[0]
+    for batch in list(digits("clean", length=512).batches(32)):
+        learner.learn(batch)
+    assert {"motion"} <= set(learner.settling.unit_scores[0])
+
+
 def test_no_checkpoint_is_no_error(tmp_path: Path) -> None:
     assert checkpoint.load_latest(tmp_path / "none", quick_settings()) is None
 

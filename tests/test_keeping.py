@@ -149,6 +149,7 @@ def test_without_a_version_fresh_weights_are_better_than_none(
     event = Keeper(good, registry).before_checkpoint()
     assert event is not None and "fresh weights" in event.cause and "version" not in event.detail
     assert is_finite(good.trainer)
+    assert good.trainer.cut == 0 and good.rate == good.settings.rate  # all of it has to learn
     publish(good, registry)
 
 

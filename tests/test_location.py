@@ -56,6 +56,16 @@ def test_what_was_being_read_when_the_alarm_came_is_not_the_past() -> None:
     assert verdict(monitor, scale=3.0) == 0
 
 
+def test_a_trial_of_small_batches_waits_for_enough_samples() -> None:
+    monitor = watched()
+    monitor.start_trial()
+    looked = 0
+    while not monitor.trial_is_over:
+        monitor.update([o[:2] for o in batch()])
+        looked += 2
+    assert looked == 64
+
+
 def test_after_the_verdict_the_new_world_is_normal() -> None:
     monitor = watched()
     verdict(monitor, scale=3.0)

@@ -85,3 +85,31 @@ def test_goes_on_identically_after_save_and_load(samples: int) -> None:
         assert np.array_equal(other.images[:10], one.images[:10])
     else:
         assert sorted(other.ids[:4]) == sorted(one.ids[:10])[-4:]
+
+
+def test_old_samples_under_old_names_are_drawn_no_more_until_their_world_is_back() -> None:
+    buffer = make_buffer(20, old=1.0)
+    fill(buffer, [0, 1, 2] * 4)
+    buffer.new_world(since=12)
+    fill(buffer, [0, 1, 2], first=12)
+    buffer.misname({0, 1})  # they are each other's names now
+    drawn = buffer.draw(50)
+    assert sorted(zip(buffer.worlds[drawn], buffer.targets[drawn], strict=True)) == (
+        [(0, 2)] * 4 + [(1, 0), (1, 1), (1, 2)]
+    )
+    again = make_buffer(20, old=1.0)
+    again.load(buffer.arrays(), buffer.to_json())
+    assert len(again.draw(50)) == 7
+    buffer.rejoin(0)
+    assert len(buffer.draw(50)) == 15
+
+
+def test_spread_over_the_world_are_samples_of_all_its_time() -> None:
+    buffer = make_buffer(100)
+    fill(buffer, [0] * 10)
+    buffer.new_world(since=10)
+    fill(buffer, [1] * 40 + [2] * 40, first=10)
+    places = buffer.spread(9)
+    assert buffer.ids[places].tolist() == [89, 79, 69, 59, 49, 40, 30, 20, 10]
+    assert set(buffer.targets[buffer.newest(9)].tolist()) == {2}
+    assert len(buffer.spread(500)) == 80

@@ -169,5 +169,6 @@ def test_scores_side_by_side() -> None:
     both = Together(ShareScorer(), GradientScorer())
     both.start({0: [weight]})
     for _ in range(4):
+        weight.data += 0.1
         both.after_step(0.1)
     assert both.read()[0].keys() == {"motion", "motion_share", "gradient"}

@@ -1,0 +1,44 @@
+"""The watch: what an alarm's trial says of the answers."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from learndrop.watch import Alarm, Verdict, Watch
+
+CLASSES = 4
+
+
+def judged(before: float, after: float, *, swapped: bool) -> Verdict:
+    """The verdict after a rise of the error: names that are swapped, or answers gone astray;
+    `before` and `after` are shares of answers that are drawn at random."""
+    rng = np.random.default_rng(0)
+    watch = Watch(1, delta=0.002, cooldown=0)
+
+    def update(share: float, swap: bool) -> Alarm | Verdict | None:
+        targets = rng.integers(0, CLASSES, 32)
+        answers = targets ^ 1 if swap else targets.copy()
+        astray = rng.random(32) < share
+        answers[astray] = rng.integers(0, CLASSES, int(astray.sum()))
+        watch.look([torch.from_numpy(rng.normal(size=(32, 3, 4, 4)).astype(np.float32))])
+        return watch.update((answers == targets).tolist(), answers, targets)
+
+    for _ in range(60):
+        assert update(before, False) is None
+    told: Alarm | Verdict | None = None
+    for _ in range(200):
+        told = update(after, swapped)
+        if isinstance(told, Verdict):
+            return told
+    raise AssertionError(f"no verdict, but {told}")
+
+
+def test_swapped_names_are_found() -> None:
+    verdict = judged(0.05, 0.05, swapped=True)
+    assert verdict.onset is None and verdict.renames == {0: 1, 1: 0, 2: 3, 3: 2}
+
+
+def test_answers_that_went_astray_under_the_old_names_are_no_change_of_names() -> None:
+    verdict = judged(0.3, 0.45, swapped=False)
+    assert verdict.renames == {} and verdict.renamed_share is None
