@@ -72,8 +72,10 @@ def conditions(learner: Learner) -> list[str]:
         " replayed beside them": len(learner.labels.recent) >= 64 and recent < 0.6 * usual,
         f"{replay.repeats} of {samples} pictures came again as they were: replay holds each"
         " once": replay.repeats > 0.1 * samples,
-        f"LEARNDROP_FEATURE_BYTES and its like make {budget}: no cut's maps of one batch fit,"
-        " nothing is dropped": bool(rows) and settings.drop and min(rows) * settings.batch > budget,
+        f"LEARNDROP_FEATURE_BYTES is {settings.feature_bytes}, with all tiers {budget}: no maps"
+        " of one batch fit for any cut, nothing is dropped": bool(rows)
+        and settings.drop
+        and min(rows) * settings.batch > budget,
         **dict.fromkeys(learner.rehearsal.keeping.trouble(), True),
         "the network is one unit: nothing can be dropped": not rows,
         "batches of one have no spread: BatchNorm keeps the statistics that it has": (

@@ -19,7 +19,7 @@ from learndrop.labels import Labels
 from learndrop.ledger import Ledger
 from learndrop.mixup import Mix, mix_rows
 from learndrop.replay import ReplayBuffer
-from learndrop.replaying import affordable, replays_for
+from learndrop.replaying import affordable, is_narrow, replays_for
 from learndrop.settings import Settings
 from learndrop.trainer import Trainer
 
@@ -56,6 +56,7 @@ class Rehearsal:
         )
         self.keeping = FeatureKeeping(settings, trainer, ledger, self.replay, clock)
         self._rng = np.random.default_rng((settings.seed, 1))
+        self._narrow = False  # few classes arrive now
 
     @property
     def features(self) -> FeatureStore:
@@ -71,6 +72,7 @@ class Rehearsal:
             from_scratch: the network began with random weights. (Not read from the settings: a
                 learner restored from a checkpoint is built without first weights.)
         """
+        self._narrow = is_narrow(labels.recent_counts().tolist(), labels.long_run.tolist())
         count = self._replays(labels, in_world, from_scratch=from_scratch)
         self.keeping.wanted = count > 0
         return count
@@ -91,8 +93,11 @@ class Rehearsal:
 
         Where maps are stored, replays come from there but for a quarter, which comes from
         anywhere and fills the store: never a stall to build it, never a store that cannot learn
-        of other classes. Where storing does not pay, they come from anywhere."""
-        if n == 0 or self._trainer.cut == 0 or self.keeping.choice.recompute:
+        of other classes. Where storing does not pay, they come from anywhere; and where few
+        classes arrive, for the maps of what arrives are stored first, and those of the other
+        classes are the ones that are needed."""
+        anywhere = self._narrow or self.keeping.choice.recompute
+        if n == 0 or self._trainer.cut == 0 or anywhere:
             return self.replay.draw(n)
         if not len(self.features):
             return self.replay.draw(n // 4)

@@ -59,6 +59,13 @@ def replays_for(recent: Sequence[float], long_run: Sequence[float], *, young: bo
     >>> replays_for([10, 11], [1, 1], young=True)
     1
     """
-    if young:
-        return 1
-    return int(effective_classes(recent) < 0.6 * effective_classes(long_run))
+    return int(young or is_narrow(recent, long_run))
+
+
+def is_narrow(recent: Sequence[float], long_run: Sequence[float]) -> bool:
+    """Whether the newest samples are of far fewer classes than is usual.
+
+    >>> is_narrow([21, 0], [1, 1]), is_narrow([10, 11], [1, 1])
+    (True, False)
+    """
+    return effective_classes(recent) < 0.6 * effective_classes(long_run)

@@ -71,7 +71,7 @@ def test_without_the_guards_the_same_attack_ruins_it(learned: Path) -> None:
     learner = again(learned, max_key_share=1.0, quarantine_share=1.0, reserve_samples=0)
     before = accuracy(learner)
     attack(learner)
-    assert accuracy(learner) < before - 0.05
+    assert accuracy(learner) < before - 0.02
 
 
 def test_what_the_liar_sent_is_not_replayed(learned: Path) -> None:
