@@ -15,7 +15,8 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,10 +108,17 @@ class Archive:
     Args:
         root: the folder; made when something is written.
         max_bytes: the oldest segments go when there would be more; 0 keeps nothing.
+        sealing: around whatever changes a file; it may refuse a worker that leads no more, whose
+            segment would take the place of the new leader's.
     """
 
-    def __init__(self, root: Path, max_bytes: int) -> None:
-        self.root, self.max_bytes = root, max_bytes
+    def __init__(
+        self,
+        root: Path,
+        max_bytes: int,
+        sealing: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self.root, self.max_bytes, self._sealing = root, max_bytes, sealing
         self._waiting: list[tuple[str, Sample]] = []
         self._bytes, self._after = 0, ""
 
@@ -140,7 +148,7 @@ class Archive:
         data = segment(ids, samples).to_bytes()
         path = self.root / _name(self._after)
         self._make_room(len(data), path)
-        write_atomic(path, data)
+        write_atomic(path, data, sealing=self._sealing)
         self._waiting, self._bytes = [], 0
 
     def paths(self) -> list[Path]:
@@ -184,14 +192,14 @@ class Archive:
                 continue
             except DamagedFile as exc:
                 log.error("segment removed, since a sample must go that may be in it: %s", exc)
-                remove(path)
+                self._remove(path)
                 continue
             rest = found.without(gone)
             count += len(found) - len(rest)
             if not len(rest):
-                remove(path)
+                self._remove(path)
             elif len(rest) < len(found):
-                write_atomic(path, rest.to_bytes())
+                write_atomic(path, rest.to_bytes(), sealing=self._sealing)
         if newer:
             raise newer
         return count
@@ -210,11 +218,11 @@ class Archive:
                 found = Segment.from_bytes(path.read_bytes(), str(path))
             except DamagedFile:
                 if path.stat().st_mtime < before_s:
-                    remove(path)
+                    self._remove(path)
                 continue
             if len(found) and float(found.accepted_s.max()) < before_s:
                 count += len(found)
-                remove(path)
+                self._remove(path)
         return count
 
     def trim(self) -> None:
@@ -226,11 +234,15 @@ class Archive:
         if self.root.is_dir():
             self._make_room(0, self.root)
 
+    def _remove(self, path: Path) -> None:
+        with self._sealing():
+            remove(path)
+
     def _make_room(self, coming: int, replaced: Path) -> None:
         paths = [p for p in self.paths() if p != replaced]
         sizes = [p.stat().st_size for p in paths]
         while paths and sum(sizes) + coming > self.max_bytes:
-            remove(paths.pop(0))
+            self._remove(paths.pop(0))
             del sizes[0]
 
 

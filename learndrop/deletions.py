@@ -17,13 +17,14 @@ import orjson
 import redis
 
 from learndrop.answers import Answers
-from learndrop.connections import connect, connect_async
+from learndrop.connections import FENCED, connect, connect_async
 from learndrop.dead_letters import DeadLetters
 from learndrop.errors import Busy, NotFound
 from learndrop.ids import START, is_id
 from learndrop.keys import Keys
 from learndrop.mending import mending, mending_async
 from learndrop.receipts import Learned, Receipt
+from learndrop.scripts import FENCE
 from learndrop.settings import Settings
 from learndrop.stream import Publisher
 
@@ -215,12 +216,28 @@ class Request:
     receipt: str
 
 
-class Deletions:
-    """The worker's side. Every method raises StreamAway when Redis does not answer."""
+_CLOSE = (
+    FENCE
+    + """
+-- KEYS deletions; ARGV ids of requests.
+return redis.call('XDEL', KEYS[1], unpack(ARGV))
+"""
+)
 
-    def __init__(self, settings: Settings) -> None:
-        self._keys = Keys(settings.name)
+
+class Deletions:
+    """The worker's side. Every method raises StreamAway when Redis does not answer, and those that
+    change something raise NotLeading once another worker has taken over.
+
+    Args:
+        settings: of the model.
+        token: of the lease under which this worker leads; see lease.py.
+    """
+
+    def __init__(self, settings: Settings, token: int) -> None:
+        self._keys, self._token = Keys(settings.name), token
         self._redis: Any = connect(settings)
+        self._close = self._redis.register_script(_CLOSE)
         self._refused = False
 
     def after(self, last: str) -> list[Request]:
@@ -241,8 +258,9 @@ class Deletions:
             return
         for name, mine in _by_receipt(requests).items():
             self._note(name, mine, erased_s=time.time())
+        closed = [r.id for r in requests]
         with mending(self._redis, self._keys):
-            self._redis.xdel(self._keys.deletions, *(r.id for r in requests))
+            self._close([self._keys.deletions, self._keys.lease], [*closed, self._token])
             try:
                 self._redis.bgrewriteaof()
             except redis.exceptions.NoPermissionError as exc:
@@ -271,6 +289,10 @@ class Deletions:
         key, asked_s = self._keys.receipt(name), max(r.asked_s for r in requests)
 
         def fill_in(pipe: Any) -> None:
+            leads = pipe.hget(self._keys.lease, "token")
+            if leads != b"%d" % self._token:  # as scripts that must not be run say it
+                why = f"{FENCED} another leads" if leads else "NOLEASE the lease is gone"
+                raise redis.ResponseError(why)
             written = pipe.get(key)
             pipe.multi()
             known = orjson.loads(written) if written else {}
@@ -280,7 +302,7 @@ class Deletions:
             pipe.set(key, orjson.dumps(known | news), keepttl=True)
 
         with mending(self._redis, self._keys):
-            self._redis.transaction(fill_in, key)
+            self._redis.transaction(fill_in, key, self._keys.lease)
 
 
 def _pair(entry_id: str) -> tuple[int, int]:

@@ -9,28 +9,37 @@ from __future__ import annotations
 import os
 import secrets
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from learndrop.errors import DamagedFile
+from learndrop.errors import DamagedFile, LearndropError
 
 ASIDE = ".part"  # ending of what is being written; left behind by a crash, never read
 
 
-def write_atomic(path: Path, data: bytes, *, sync_name: bool = True) -> None:
+def write_atomic(
+    path: Path,
+    data: bytes,
+    *,
+    sync_name: bool = True,
+    sealing: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> None:
     """Write a file so that a reader, also after a crash, finds all of it or what was there before.
 
     Without `sync_name` a crash of the machine may take the file's name back until the caller has
-    synced the folder: for many files at once.
+    synced the folder: for many files at once. The file gets its name inside `sealing`.
 
     Raises:
         OSError: if the disk refuses; nothing is left behind.
+        whatever `sealing` raises; nothing is left behind then either.
     """
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}{ASIDE}")
     try:
         write_new(aside, data)
-        _rename(aside, path)
-    except OSError:
+        with sealing():
+            _rename(aside, path)
+    except (OSError, LearndropError):
         aside.unlink(missing_ok=True)
         raise
     if sync_name:

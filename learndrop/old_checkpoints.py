@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from learndrop.checkpoint_files import read_checkpoint, remove
@@ -14,7 +16,11 @@ def numbers(root: Path) -> list[int]:
     return sorted(int(p.name) for p in folders if p.is_dir() and p.name.isdigit())
 
 
-def remove_through(root: Path, number: int) -> bool:
+def remove_through(
+    root: Path,
+    number: int,
+    sealing: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> bool:
     """Remove the checkpoints up to that number, if there is a newer one and it is whole.
 
     Returns:
@@ -22,6 +28,8 @@ def remove_through(root: Path, number: int) -> bool:
 
     Raises:
         OSError: if one cannot be removed.
+        whatever `sealing` raises, which is around each removal: what a worker found before another
+            took over may not be so any more.
     """
     there = numbers(root)
     old = [n for n in there if n <= number]
@@ -34,5 +42,6 @@ def remove_through(root: Path, number: int) -> bool:
     except DamagedFile:
         return False  # the old ones are all there is to go back to
     for n in old:
-        remove(root / f"{n:08d}")
+        with sealing():
+            remove(root / f"{n:08d}")
     return True

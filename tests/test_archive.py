@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from learndrop.archive import Archive, Segment, read_segment
-from learndrop.errors import DamagedFile, UnknownFileFormat
+from learndrop.errors import DamagedFile, NotLeading, UnknownFileFormat
 from learndrop.messages import Sample
 from tests.crashes import Crash, CrashAt, raise_crash
 
@@ -211,3 +213,29 @@ def test_what_is_over_its_age_goes(tmp_path: Path) -> None:
     keep(archive, 12, 12)
     assert archive.expire(before_s=1e9 + 12) == 12
     assert numbers(archive) == list(range(12, 24))
+
+
+def test_a_worker_that_leads_no_more_changes_no_segment(tmp_path: Path) -> None:
+    leads = True
+
+    @contextmanager
+    def sealing() -> Iterator[None]:
+        if not leads:
+            raise NotLeading("another worker leads")
+        yield
+
+    deposed, leader = Archive(tmp_path, 2**20, sealing), Archive(tmp_path, 2**20)
+    keep(deposed, 0, 12)
+    leads = False
+    keep(leader, 12, 12)
+    before = {p: p.read_bytes() for p in tmp_path.iterdir()}
+    deposed.add(ids(12, 3), samples(50, 3), after="12-0")  # a segment of the leader's name
+    for change in (
+        deposed.write,
+        lambda: deposed.erase(["3-0"]),
+        lambda: deposed.expire(2e9),
+        lambda: Archive(tmp_path, 0, sealing).trim(),
+    ):
+        with pytest.raises(NotLeading):
+            change()
+    assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before

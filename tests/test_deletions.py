@@ -19,9 +19,10 @@ from learndrop import checkpoint_files
 from learndrop.account import Counts
 from learndrop.answers import Answers
 from learndrop.client import AsyncClient, Client
+from learndrop.consumer import RedisConsumer
 from learndrop.dead_letters import DeadLetters
 from learndrop.deletions import Deleting, Deletions
-from learndrop.errors import NotFound, ServerRefused, StreamAway
+from learndrop.errors import NotFound, NotLeading, ServerRefused, StreamAway
 from learndrop.keys import Keys
 from learndrop.late_labels import LateLabels
 from learndrop.messages import Sample
@@ -32,7 +33,7 @@ from service.app import create_app
 from tests.commands import learndrop
 from tests.learning import QUICK
 from tests.processes import Processes, processes
-from tests.servers import client_of, leading, server, settings_on
+from tests.servers import client_of, server, settings_on, token
 from tests.services import listening_app, pixels
 
 __all__ = ["processes", "server"]
@@ -48,7 +49,8 @@ class Place:
         self.publisher, self.answers = RedisPublisher(settings), Answers(settings)
         self.letters, self.labels = DeadLetters(settings), LateLabels(settings)
         self.deleting = Deleting(settings, self.publisher, self.answers, self.letters)
-        self.worker, self.asks = leading(settings), Deletions(settings)
+        lead = token(settings)
+        self.worker, self.asks = RedisConsumer(settings, lead), Deletions(settings, lead)
         self.redis = client_of(server)
 
     async def publish(self, count: int) -> list[str]:
@@ -405,3 +407,21 @@ def test_torch_keeps_ids_of_the_stream_exactly() -> None:
     """Milliseconds and number are below 2^63, which a safetensors file keeps."""
     largest = np.array([[2**62, 2**62]], np.int64)
     assert torch.from_numpy(largest).tolist() == [[2**62, 2**62]]
+
+
+async def test_a_worker_that_leads_no_more_closes_no_request(place: Place) -> None:
+    await place.publish(1)
+    (learned,) = place.learn()
+    await place.deleting.delete(learned)
+    requests = place.asks.after("0-0")
+    place.redis.hset(place.keys.lease, "token", 999_999)  # another took over
+    with pytest.raises(NotLeading):
+        place.asks.forgotten(requests, set())
+    with pytest.raises(NotLeading):
+        place.asks.erased(requests)
+    assert place.redis.delete(place.keys.lease) == 1
+    with pytest.raises(StreamAway, match="NOLEASE"):
+        place.asks.erased(requests)
+    receipt, _ = await place.deleting.receipt(learned)
+    assert (receipt.forgotten_s, receipt.erased_s) == (None, None)
+    assert place.asks.after("0-0") == requests

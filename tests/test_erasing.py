@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Collection, Iterator, Sequence, Set
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from learndrop import checkpoint
 from learndrop.archive import Archive
 from learndrop.deletions import Request
-from learndrop.errors import StreamAway
+from learndrop.errors import NotLeading, StreamAway
 from learndrop.learner import Learner
 from learndrop.messages import Sample
 from learndrop.old_checkpoints import numbers, remove_through
@@ -129,6 +130,28 @@ def test_an_idle_worker_makes_a_checkpoint_for_it_and_removes_the_others(tmp_pat
     assert scene.there == [3]
     assert scene.asks.said[-1] == ("erased", ["5000-0"])
     assert not scene.turn()
+
+
+def test_a_worker_that_leads_no_more_removes_no_checkpoint(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, Asks())
+    for _ in range(2):
+        scene.save()
+
+    leads = False
+
+    @contextmanager
+    def sealing() -> Iterator[None]:
+        if not leads:
+            raise NotLeading("another worker leads")
+        yield
+
+    before = scene.there
+    with pytest.raises(NotLeading):
+        remove_through(scene.settings.checkpoints_dir, before[0], sealing)
+    assert scene.there == before
+    leads = True
+    assert remove_through(scene.settings.checkpoints_dir, before[0], sealing)
+    assert scene.there == before[1:]
 
 
 def test_the_only_whole_checkpoint_is_never_removed(tmp_path: Path) -> None:

@@ -95,7 +95,8 @@ def test_the_user_of_the_docs_may_do_all_that_is_needed(guarded: EmbeddedRedis) 
 def test_the_rewrite_of_the_log_is_asked_for_or_its_refusal_is_told_once(
     guarded: EmbeddedRedis, caplog: pytest.LogCaptureFixture, user: str, told: int
 ) -> None:
-    asks = Deletions(settings_of(guarded, redis_user=user, redis_password=PASSWORD))
+    settings = settings_of(guarded, redis_user=user, redis_password=PASSWORD)
+    asks = Deletions(settings, token(settings))
     for _ in range(2):
         asks.erased([Request("1-1", "1-1", 1.0, "")])
     asks.close()

@@ -78,7 +78,7 @@ def work(settings: Settings, stop: Stop) -> None:
             learner, position, older = restorer.taken()
             stream = RedisConsumer(settings, under.token, under.folder)
             board = WorkerBoard(settings, under.token)
-            asks = Deletions(settings)
+            asks = Deletions(settings, under.token)
             folder, kept = settings.checkpoints_dir, settings.checkpoints_kept
 
             def save(position: str) -> None:
@@ -86,7 +86,7 @@ def work(settings: Settings, stop: Stop) -> None:
 
             registry = Registry(settings.models_dir, settings.versions_kept, under.sealing)
             keeper = Keeper(learner, registry)
-            archive = Archive(settings.archive_dir, settings.archive_bytes)
+            archive = Archive(settings.archive_dir, settings.archive_bytes, under.sealing)
             try:
                 archive.trim()  # the budget may be another one since
             except OSError as exc:
@@ -104,7 +104,7 @@ def work(settings: Settings, stop: Stop) -> None:
                 keeper.before_checkpoint,
                 older,
                 under.confirm,
-                Erasing(settings, learner, archive, asks, metrics, time.time),
+                Erasing(settings, learner, archive, asks, metrics, time.time, under.sealing),
             )
             spare_what_is_there()
             try:

@@ -8,7 +8,7 @@ ones are removed once that one has been read back whole.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence, Set
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +16,7 @@ from typing import Protocol
 import structlog
 
 from learndrop.deletions import Request
-from learndrop.errors import LearndropError
+from learndrop.errors import LearndropError, NotLeading
 from learndrop.old_checkpoints import numbers, remove_through
 from learndrop.settings import Settings
 from worker.metrics import WorkerMetrics
@@ -73,6 +73,7 @@ class Erasing:
             checkpoint that is older than they are.
         metrics: counts.
         wall: unix time.
+        sealing: around each removal of a checkpoint; see worker.leading.
     """
 
     def __init__(
@@ -83,10 +84,11 @@ class Erasing:
         asks: Asks,
         metrics: WorkerMetrics,
         wall: Callable[[], float],
+        sealing: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._settings, self._learner, self._archive = settings, learner, archive
         self._asks = asks
-        self._metrics, self._wall = metrics, wall
+        self._metrics, self._wall, self._sealing = metrics, wall, sealing
         self._root: Path = settings.checkpoints_dir
         self._last = "0-0"
         self._found: set[str] = set()
@@ -164,6 +166,8 @@ class Erasing:
     def _counting_failures(self) -> Iterator[None]:
         try:
             yield
+        except NotLeading:
+            raise
         except (OSError, LearndropError) as exc:
             log.error("not_taken_out_of_the_archive", error=str(exc))
             self._metrics.failed("erase")
@@ -175,7 +179,7 @@ class Erasing:
 
     def _removed(self, through: int) -> bool:
         try:
-            return remove_through(self._root, through)
+            return remove_through(self._root, through, self._sealing)
         except OSError as exc:
             log.error("old_checkpoints_not_removed", error=str(exc))
             self._metrics.failed("erase")
