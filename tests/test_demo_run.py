@@ -40,6 +40,9 @@ class Running:
     lines: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        # a test run in the background ignores Ctrl-C, and whoever it starts would inherit that
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         clean = {k: v for k, v in os.environ.items() if not k.startswith("LEARNDROP_")}
         self.process = subprocess.Popen(
             [sys.executable, "-u", "-m", "deploy.demo", *self.arguments],
