@@ -29,8 +29,9 @@ from tests.servers import client_of
 
 SIZE = 8
 MOST_IMAGES = 4
-REQUEST_BYTES, ANSWER_BYTES = 2400, 900
-"""About the length of what goes each way, so that cuts fall on all of it and beyond."""
+REQUEST_BYTES, ANSWER_BYTES = 2400, 1500
+"""About the length of what goes each way (the limits, then the ids), so that cuts fall on all of it
+and beyond."""
 CHANCE = 0.5
 
 
