@@ -43,6 +43,7 @@ from learndrop.settings import Settings
 from learndrop.stream import Entry, Reason
 from learndrop.suspects import Suspects, deaths_from
 from learndrop.taking import MARK, size_of
+from learndrop.work_rate import WorkRate
 
 _SCRIPTS = (JOIN, GAP, READ, BLAME, HOLD, CLEAR, ACK, BURY, ADOPT, RECONCILE, PUBLISHED, UNTAKEN)
 ACK_CHUNK = 64  # entries a script takes off at once: Redis serves nobody else meanwhile
@@ -68,9 +69,7 @@ class RedisConsumer:
         self._dead = [keys.dead, keys.dead_reasons]
         self._block_s = min(LONGEST_BLOCK_S, settings.redis_timeout_s / 2)
         self._buried: Counter[Reason] = Counter()
-        self._took_at: float | None = None  # when a claim gave something, until the next one
-        self._worked_s = 0.0  # since the last acknowledgement, without the time in `claim`
-        self._pace = (0.0, 0.0)  # samples and the seconds of work that they took; old ones fade
+        self._work = WorkRate()
         self._epoch = uuid.uuid4().hex
         self._account: Counts | None = None  # as it was known last, to be put back if it is lost
         self.open(START)
@@ -103,7 +102,7 @@ class RedisConsumer:
         self, most: int, wait_s: float, stopping: Callable[[], bool] = lambda: False
     ) -> list[Entry]:
         """See Consumer."""
-        self._work_until_now()
+        self._work.end()
         with self._asking():
             if not self._joined:
                 self._join()
@@ -119,7 +118,8 @@ class RedisConsumer:
             if self._suspects.alone(taken[0].id):
                 break
         if taken:
-            self._handed, self._took_at = taken[-1].id, time.monotonic()
+            self._handed = taken[-1].id
+            self._work.begin()
         return taken
 
     def hold(self, ids: Sequence[str]) -> set[str]:
@@ -148,7 +148,7 @@ class RedisConsumer:
                 self._join()
             strange = self._waits() or through == self._strange
             taken = 0 if strange else self._ack(through)
-            self._reconcile(self._rate(taken) if taken else "")
+            self._reconcile(f"{self._work.rate(taken):.3f}" if taken else "")
         return taken
 
     def bury(self, entry: Entry, reason: Reason, why: str) -> None:
@@ -181,19 +181,6 @@ class RedisConsumer:
     def close(self) -> None:
         """Close the connection."""
         self._redis.close()
-
-    def _work_until_now(self) -> None:
-        if self._took_at is not None:
-            self._worked_s += time.monotonic() - self._took_at
-            self._took_at = None
-
-    def _rate(self, taken: int) -> str:
-        """Samples a second of work: how fast it would go with more to do, however long it idled."""
-        self._work_until_now()
-        samples, seconds = self._pace
-        self._pace = (samples / 2 + taken, seconds / 2 + self._worked_s)
-        self._worked_s, self._took_at = 0.0, time.monotonic()
-        return f"{self._pace[0] / max(self._pace[1], 0.001):.3f}"
 
     # -- what must be known before anything is claimed ---------------------------------------
 
@@ -355,7 +342,8 @@ class RedisConsumer:
                 yield
         except StreamAway:
             # What Redis has done of it is unknown: begin again from what is finished here.
-            self._joined, self._took_at = False, None
+            self._joined = False
+            self._work.stop()
             raise
 
 
