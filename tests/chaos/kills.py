@@ -160,7 +160,8 @@ def find(options: argparse.Namespace) -> dict[int, Found]:
     notes = (
         f"{told}. Each batch was sent again with its Idempotency-Key until it had an answer:"
         f" {dict(ledger.answers)}; without one at the end: {len(ledger.unknown)} batches."
-        f" Layers dropped at the end: {learner.trainer.cut}."
+        f" Layers dropped at the end: {learner.trainer.cut}. LEARNDROP_MAX_DELIVERIES is"
+        f" {SETTINGS['max_deliveries']}: at 3 a batch that three kills from outside hit is buried."
     )
     if faults.deaths:
         notes += f" Ended by themselves: {faults.deaths}."
