@@ -52,7 +52,7 @@ class Labels:
         been learned of them yet.
 
         >>> labels = Labels(["old", "new"])
-        >>> labels.take(["old"] * 99 + ["new"])[-1]
+        >>> int(labels.take(["old"] * 99 + ["new"])[-1])
         1
         >>> labels.are_newcomers(np.array([0, 1]))
         array([False,  True])

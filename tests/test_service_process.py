@@ -130,12 +130,12 @@ def read_answers(url: str, wait_s: float, pause_s: float = 0.0) -> int:
 def test_a_client_that_does_not_read_is_closed_and_a_slow_one_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol.Protocol, "send_s", 0.6)
+    monkeypatch.setattr(protocol.Protocol, "send_s", 2.0)
     app, _, _ = memory_app(tmp_path)
     with listening_app(app) as url:
         with httpx2.Client(base_url=url) as http:
             size = len(http.get("/openapi.json").content)
-        assert read_answers(url, wait_s=3.0) < size * TIMES
+        assert read_answers(url, wait_s=6.0) < size * TIMES
         assert read_answers(url, wait_s=0.3, pause_s=0.02) > size * TIMES
 
 
