@@ -134,9 +134,8 @@ class Protocol(HttpToolsProtocol):
             self._watch_sending()
         else:
             if self.cycle is not None:
-                self.cycle.disconnected = (
-                    True  # before it writes on: the loop tells it a turn later
-                )
+                # before it writes on: the loop tells it a turn later
+                self.cycle.disconnected = True
             self.transport.abort()
 
     def _give_up(self) -> None:
