@@ -124,7 +124,7 @@ def _take_in(learner: Learner, verdict: Verdict) -> None:
         learner.adapt_statistics()
     places = learner.replay.newest(PROBED)
     now = _accuracy(learner, places)
-    if _come_back(learner, places, now):
+    if _come_back(learner, places, now, verdict):
         return
     depth, onset = learner.trainer.cut, verdict.onset
     before = verdict.accuracy_before
@@ -154,7 +154,7 @@ def _take_in(learner: Learner, verdict: Verdict) -> None:
     )
 
 
-def _come_back(learner: Learner, places: NDArray[np.int64], now: float) -> bool:
+def _come_back(learner: Learner, places: NDArray[np.int64], now: float, verdict: Verdict) -> bool:
     """Take back the weights of the earlier world that fits the newest samples best, if one does."""
     if len(places) < LEAST or not learner.earlier.worlds:
         return False
@@ -175,7 +175,15 @@ def _come_back(learner: Learner, places: NDArray[np.int64], now: float) -> bool:
         f"a world of before is back, that of samples {ended.begin} to {ended.end}: with its weights"
         f" {found:.3f} of the newest answers are right, {now:.3f} without"
     )
-    learner.bring_back(cut, cause, statistics=False, kind="earlier", accuracy=round(found, 4))
+    learner.bring_back(
+        cut,
+        cause,
+        statistics=False,
+        kind="earlier",
+        accuracy=round(found, 4),
+        onset=verdict.onset,
+        strengths=[round(s, 2) for s in verdict.strengths],
+    )
     learner.life.world_start -= ended.end - ended.begin  # it is not a young world
     return True
 
