@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RECENT = 256  # samples over which the present mix of classes is taken
-KNOWN = 32  # samples of a label
+KNOWN = 32  # samples of a label before wrong answers to it say something
 FORGETS = 1e-4  # a sample: the long run is about ten thousand of them
 
 

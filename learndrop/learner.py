@@ -23,7 +23,7 @@ from learndrop.earlier import Earlier
 from learndrop.errors import NotLearnedYet
 from learndrop.events import Event, EventType
 from learndrop.guard import Guard, Judgement
-from learndrop.labels import Labels
+from learndrop.labels import KNOWN, Labels
 from learndrop.ledger import Ledger
 from learndrop.life import Life, Recovery, Report
 from learndrop.messages import Sample
@@ -43,8 +43,6 @@ from learndrop.stream_names import as_rows
 from learndrop.trainer import Trainer
 from learndrop.versions import pack
 from learndrop.watch import Watch
-
-LEAST_KNOWN = 32  # samples of a label before wrong answers to it say something of its sender
 
 
 class Learner:
@@ -124,7 +122,7 @@ class Learner:
             # the head may have rows for labels that have not come yet: they are no answer
             answers = logits[:, : len(self.classes)].argmax(1).cpu().numpy()
             right = answers == targets
-        known = self.labels.long_run[targets] >= LEAST_KNOWN
+        known = self.labels.long_run[targets] >= KNOWN
         keys = [s.key for s in samples]
         names = as_rows([s.id for s in samples], len(samples))
         believed, chosen, rulings = self.belief.take(

@@ -8,39 +8,22 @@ from __future__ import annotations
 
 import asyncio
 
-import structlog
-
 from learndrop.audit import AuditTrail
-from learndrop.errors import StreamAway
 from learndrop.keyring import prints
 from service.auth import Gate
+from service.repeated import Repeated
 
 EVERY_S = 5.0
-AGAIN_S = 0.5
-
-log = structlog.get_logger()
 
 
-class KeyWatch:
+class KeyWatch(Repeated):
     """Looks at the keys every few seconds, and before each action of an admin."""
 
     def __init__(self, gate: Gate, audit: AuditTrail) -> None:
+        super().__init__(self.tell, EVERY_S, "audit_waits")
         self._gate, self._audit = gate, audit
         self._told: dict[str, str] | None = None
         self._one = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
-        self._stopping = False
-
-    async def start(self) -> None:
-        """Begin; the first look is at once."""
-        self._task = asyncio.create_task(self._run())
-
-    async def stop(self) -> None:
-        """End."""
-        self._stopping = True
-        while self._task is not None and not self._task.done():
-            self._task.cancel()
-            await asyncio.wait({self._task}, timeout=AGAIN_S)
 
     async def tell(self) -> None:
         """Write down what has changed since the trail was told last.
@@ -64,11 +47,3 @@ class KeyWatch:
                         continue  # another service was first: look again
                 self._told = now
                 news.popleft()
-
-    async def _run(self) -> None:
-        while not self._stopping:
-            try:
-                await self.tell()
-            except StreamAway as exc:  # later, then
-                log.info("audit_waits", error=str(exc))
-            await asyncio.sleep(EVERY_S)
