@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -37,29 +36,23 @@ def test_a_signal_ends_it_cleanly_after_the_request_in_flight(
     child: Child, number: signal.Signals
 ) -> None:
     body = npz(images=pixels(2), labels=[1, 2])
-    sent, go_on = threading.Event(), threading.Event()
-
-    def slowly() -> Iterator[bytes]:
-        yield body[:100]
-        sent.set()
-        assert go_on.wait(20)
-        yield body[100:]
-
-    answers: list[httpx2.Response] = []
-
-    def post() -> None:
-        answers.append(httpx2.post(f"{child.url}/v1/samples", content=slowly(), headers=NPZ))
-
-    posting = threading.Thread(target=post)
-    posting.start()
-    assert sent.wait(20)
+    host, port = child.url.removeprefix("http://").split(":")
+    head = (
+        f"POST /v1/samples HTTP/1.1\r\nhost: {host}\r\ncontent-type: {NPZ['content-type']}\r\n"
+        f"content-length: {len(body)}\r\nexpect: 100-continue\r\n\r\n"
+    )
     assert child.process is not None
-    os.kill(child.process.pid, number)
-    with pytest.raises(subprocess.TimeoutExpired):
-        child.process.wait(0.5)  # it waits for the request
-    go_on.set()
-    posting.join(20)
-    assert answers[0].status_code == 202
+    with socket.create_connection((host, int(port)), timeout=20) as raw:
+        raw.sendall(head.encode())
+        answers = raw.makefile("rb")
+        # It says so when it reads the body: before, the request is not in flight.
+        assert answers.readline() == b"HTTP/1.1 100 Continue\r\n"
+        assert answers.readline() == b"\r\n"
+        os.kill(child.process.pid, number)
+        with pytest.raises(subprocess.TimeoutExpired):
+            child.process.wait(0.5)  # it waits for the request
+        raw.sendall(body)
+        assert answers.readline() == b"HTTP/1.1 202 Accepted\r\n"
     assert child.process.wait(30) == 0
 
 
