@@ -8,9 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.learning import quick_learner
+from learndrop.by_hand import by_hand
+from learndrop.chain import Chain
+from learndrop.learner import Learner
+from tests.learning import quick_learner, quick_settings
 
 MAPS = torch.randn(16, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 TARGETS = torch.arange(16) % 10
@@ -27,6 +31,17 @@ class Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func is torch.ops.aten._local_scalar_dense.default:
             self.seen.append(str(func))
         return func(*args, **(kwargs or {}))
+
+
+def tiny_chain() -> Chain:
+    """Four units: small ones, since each kernel of each takes the compiler seconds."""
+    torch.manual_seed(0)
+    blocks = [
+        nn.Sequential(nn.Conv2d(a, b, 3, stride=2), nn.ReLU()) for a, b in ((3, 4), (4, 4), (4, 8))
+    ]
+    head = nn.Sequential(nn.Flatten(), nn.Linear(8, 10))
+    model = nn.Sequential(*blocks, head).eval()
+    return by_hand(model, [str(n) for n in range(len(model))], torch.zeros(1, 3, 16, 16))
 
 
 def test_a_step_reads_nothing_back_until_it_is_asked() -> None:
@@ -70,7 +85,8 @@ def test_a_compiled_step_gives_the_same_and_is_built_anew_for_each_cut(
 ) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     plain, compiled = (
-        quick_learner(classes=tuple("0123456789"), compile=c).trainer for c in (False, True)
+        Learner(quick_settings(classes=tuple("0123456789"), compile=c), chain=tiny_chain()).trainer
+        for c in (False, True)
     )
     last = len(plain.chain) - 1
     for cut in (last, last - 1):

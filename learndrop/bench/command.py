@@ -8,15 +8,14 @@ goes on where it was.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from learndrop.bench.apart import Apart
 from learndrop.bench.jobs import Job
-from learndrop.bench.one import to_stdin
+from learndrop.bench.one import as_values
 from learndrop.bench.plans import IN_REAL_TIME, Plan, Played
 from learndrop.bench.redraw import RUNS, redraw
 from learndrop.bench.runs import Run
@@ -37,12 +36,14 @@ class Bench:
         say: told what happens.
         advance: told of each run that is there.
         until: on the monotonic clock; no run begins after it.
+        apart: does each run in a process of its own.
     """
 
     out: Path
     say: Callable[[str], None]
     advance: Callable[[int], None]
     until: float
+    apart: Apart
 
     def run(self, job: Job) -> Run:
         """The run of that job, done now unless it is there.
@@ -54,7 +55,10 @@ class Bench:
         if not path.exists():
             if time.monotonic() > self.until:
                 raise TimeIsUp
-            _apart(job, path)
+            try:
+                self.apart.run("stream", as_values(job), path)
+            except LearndropError as exc:
+                raise LearndropError(f"bench: {job.strategy}: {exc}") from None
             self.say(self._told(path))
         self.advance(1)
         return Run(json.loads(path.read_text()))
@@ -86,8 +90,8 @@ def bench(
     """
     (out / RUNS).mkdir(parents=True, exist_ok=True)
     finished = True
-    with progress_bar(_count(plan)) as advance:
-        worker = Bench(out, say, advance, time.monotonic() + limit_s)
+    with progress_bar(_count(plan)) as advance, Apart() as apart:
+        worker = Bench(out, say, advance, time.monotonic() + limit_s, apart)
         try:
             for _ in _all_runs(plan, worker):
                 pass
@@ -145,17 +149,3 @@ def _each_unit(plan: Plan, bench: Bench) -> Iterator[Run]:
         units = run.data["units"]
         unit += 1
         yield run
-
-
-def _apart(job: Job, path: Path) -> None:
-    """One run in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "learndrop.bench.one", str(path)],
-        input=to_stdin(job),
-        text=True,
-        capture_output=True,
-        check=False,
-    )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise LearndropError(f"bench: {job.strategy} ended with {done.returncode}: {last}")

@@ -10,11 +10,10 @@ threads that wait for each other count too.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -25,13 +24,13 @@ import torch
 from torch import nn
 
 from learndrop import datasets, networks, units
+from learndrop.bench.apart import Apart
 from learndrop.bench.epoch_table import FULL, OURS, SHORT, Run
 from learndrop.bench.play import machine
 from learndrop.bench.redraw import redraw_page
 from learndrop.chain import Chain
 from learndrop.epochs import Epoch, Epochs
 from learndrop.errors import BadInput, LearndropError
-from learndrop.files import write_atomic
 from learndrop.learner import Learner
 from learndrop.passes import Pictures
 from learndrop.settings import Settings
@@ -77,8 +76,8 @@ def bench_epochs(
     """
     (out / RUNS).mkdir(parents=True, exist_ok=True)
     runs: list[Run] = []
-    for network in networks:
-        for seed in seeds:
+    with Apart() as apart:
+        for network, seed in itertools.product(networks, seeds):
             job = {
                 "data": source,
                 "images": images,
@@ -87,18 +86,20 @@ def bench_epochs(
                 "seed": seed,
                 "settings": FOR_EPOCHS | {"network": network} | (settings or {}),
             }
-            runs += _three(job, epochs, out / RUNS, say)
+            runs += _three(job, epochs, out / RUNS, say, apart)
             redraw_page(out, RUNS)
     return runs
 
 
-def _three(job: dict[str, Any], epochs: float, out: Path, say: Callable[[str], None]) -> list[Run]:
+def _three(
+    job: dict[str, Any], epochs: float, out: Path, say: Callable[[str], None], apart: Apart
+) -> list[Run]:
     found: dict[str, Run] = {}
     for strategy in (FULL, OURS, SHORT):
         share = 1.0
         if strategy == SHORT:
             share = min(1.0, found[OURS]["seconds"] / found[FULL]["seconds"])
-        run = _apart(job | {"strategy": strategy, "epochs": epochs * share}, out)
+        run = _run(job | {"strategy": strategy, "epochs": epochs * share}, out, apart)
         found[strategy] = run
         say(
             f"{run['data']} {run['network']} seed {run['seed']}, {strategy}:"
@@ -108,25 +109,18 @@ def _three(job: dict[str, Any], epochs: float, out: Path, say: Callable[[str], N
     return list(found.values())
 
 
-def _apart(job: dict[str, Any], out: Path) -> Run:
-    """The run of that job, done now in a process of its own unless it is there."""
-    told = json.dumps(job, sort_keys=True)
+def _run(job: dict[str, Any], out: Path, apart: Apart) -> Run:
+    """The run of that job, done now unless it is there."""
     name = json.dumps(job | {"data": Path(job["data"]).name}, sort_keys=True)
     network = str(job["settings"]["network"]).replace(":", "-")
     strategy = job["strategy"].replace(", ", "-").replace(" ", "-")
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]
     path = out / f"{network}-{strategy}-{job['seed']}-{digest}.json"
     if not path.exists():
-        done = subprocess.run(
-            [sys.executable, "-m", "learndrop.bench.epochs", str(path)],
-            input=told,
-            text=True,
-            capture_output=True,
-            check=False,
-        )
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise LearndropError(f"bench: {network} {strategy}: {last}")
+        try:
+            apart.run("epochs", job, path)
+        except LearndropError as exc:
+            raise LearndropError(f"bench: {network} {strategy}: {exc}") from None
     run: Run = json.loads(path.read_text())
     return run
 
@@ -188,7 +182,7 @@ def chain_of(settings: Settings, linear_head: bool) -> Chain:
     return units.cut(model.eval(), torch.zeros(1, 3, size, size))
 
 
-if __name__ == "__main__":
+def do(job: dict[str, Any]) -> dict[str, Any]:
+    """`train` in a process that does nothing else."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0)))))
-    result = train(json.loads(sys.stdin.read()))
-    write_atomic(Path(sys.argv[1]), json.dumps(result, allow_nan=False).encode())
+    return train(job)

@@ -1,13 +1,10 @@
-"""One run of the bench, in a process of its own: job as JSON on stdin, result to the file named."""
+"""One run of a stream by one strategy; apart.py does each in a process of its own."""
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +15,6 @@ from learndrop.bench.jobs import Job, from_json
 from learndrop.bench.play import play
 from learndrop.bench.strategies import strategy
 from learndrop.bench.streams import stream
-from learndrop.files import write_atomic
 from learndrop.settings import load_settings
 
 
@@ -39,11 +35,11 @@ def run(job: Job) -> dict[str, Any]:
     return {"job": job.to_json(), **play(played, rival, settings, arrivals, clock)}
 
 
-def to_stdin(job: Job) -> str:
-    """The job as this program reads it, with the folders of its files."""
-    return json.dumps(asdict(job))
+def do(job: dict[str, Any]) -> dict[str, Any]:
+    """Play a job as `as_values` gave it."""
+    return run(from_json(job))
 
 
-if __name__ == "__main__":
-    result = run(from_json(json.loads(sys.stdin.read())))
-    write_atomic(Path(sys.argv[1]), json.dumps(result, allow_nan=False).encode())
+def as_values(job: Job) -> dict[str, Any]:
+    """The job as JSON values, with the folders of its files."""
+    return asdict(job)
