@@ -13,7 +13,7 @@ from learndrop.errors import StreamAway
 from learndrop.events import Event
 from learndrop.keys import Keys
 from learndrop.mending import mending, mending_async
-from learndrop.scripts import FENCE
+from learndrop.script_parts import FENCE
 from learndrop.settings import Settings
 
 _STATE = (

@@ -11,41 +11,30 @@ that does not hold the lease (see lease.py), reading included.
 from __future__ import annotations
 
 import time
-import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from learndrop.account import COUNTED, Counts, counts_from
+from learndrop.claim_scripts import ADOPT, BLAME, CLEAR, HOLD, READ
 from learndrop.connections import connect
 from learndrop.errors import StreamAway
-from learndrop.gap import Gap, gap_between
+from learndrop.fate_scripts import PUBLISHED
+from learndrop.gap import Gap
 from learndrop.ids import START
+from learndrop.joining import OF_JOINING, Joining, Stand
 from learndrop.keys import GROUP, Keys
 from learndrop.mending import mending
-from learndrop.scripts import (
-    ACK,
-    ADOPT,
-    BLAME,
-    BURY,
-    CLEAR,
-    FENCE,
-    GAP,
-    HOLD,
-    JOIN,
-    PUBLISHED,
-    READ,
-    RECONCILE,
-    UNTAKEN,
-)
+from learndrop.script_parts import FENCE
 from learndrop.settings import Settings
+from learndrop.settle_scripts import ACK, BURY, RECONCILE
 from learndrop.stream import Entry, Reason
 from learndrop.suspects import Suspects, deaths_from
 from learndrop.taking import MARK, size_of
 from learndrop.work_rate import WorkRate
 
-_SCRIPTS = (JOIN, GAP, READ, BLAME, HOLD, CLEAR, ACK, BURY, ADOPT, RECONCILE, PUBLISHED, UNTAKEN)
+_SCRIPTS = (*OF_JOINING, READ, BLAME, HOLD, CLEAR, ACK, BURY, ADOPT, RECONCILE, PUBLISHED)
 ACK_CHUNK = 64  # entries a script takes off at once: Redis serves nobody else meanwhile
 READ_AHEAD = 4  # batches; they are in memory, and undelivered as far as the position goes
 LONGEST_BLOCK_S = 1.0  # so that SIGTERM is seen
@@ -70,8 +59,9 @@ class RedisConsumer:
         self._block_s = min(LONGEST_BLOCK_S, settings.redis_timeout_s / 2)
         self._buried: Counter[Reason] = Counter()
         self._work = WorkRate()
-        self._epoch = uuid.uuid4().hex
+        self._joining = Joining(settings, self._run, folder)
         self._account: Counts | None = None  # as it was known last, to be put back if it is lost
+        self._accepted = 0  # that it ever told
         self.open(START)
 
     @property
@@ -170,7 +160,7 @@ class RedisConsumer:
             (*counted, epoch), waiting = both.execute()
         counts = counts_from((counted, waiting))
         if epoch and self._joined:  # without: it was deleted, and what is known is worth more
-            self._account = counts
+            self._note(counts)
         return counts
 
     @property
@@ -186,75 +176,30 @@ class RedisConsumer:
 
     def _join(self) -> None:
         self._ahead.clear()
-        self._handed = self._position
-        keys, known = [self._keys.stream, self._keys.counters], []
-        if self._account:
-            for name in COUNTED:
-                known += [name, getattr(self._account, name)]
-        args = [GROUP, self._position, self._epoch, self._folder, *known]
-        what, last, acked, left, restored = (p.decode() for p in self._run(JOIN, keys, args))
-        self._reconcile("")
-        self._weigh(what, last, acked, int(left), restored == "1")
-        if what in ("emptied", "foreign") and not self._waits():
+        self._handed, known = self._position, self._accepted
+        found = self._joining.join(self._position, self._account)
+        account = self._reconcile("")
+        if not self._waits():
+            stand = Stand(self._position, self._learned, self._older)
+            gap, gone = self._joining.weigh(found, stand, account, known)
+            self._gap = gap or self._gap  # one that was gone over stays to be seen
+            if gone:
+                self._buried["vanished"] += gone
+        if found.strange and not self._waits():
             self._strange, self._position, self._handed = self._position, START, START
         if not self._opened and not self._waits():
             if self._position != START:
                 self._ack(self._position)
                 self._reconcile("")
-            self._judge()
+            told = self._run(BLAME, [self._keys.in_hand, self._keys.suspects], [])
+            for entry_id, times in self._suspects.judged(*deaths_from(told)):
+                self._bury(entry_id, "killed_worker", f"killed the worker {times} times")
             self._opened = True
         self._held = []
         self._joined = True
 
-    def _weigh(self, found: str, last: str, acked: str, left: int, restored: bool) -> None:
-        """Whether stream and checkpoint belong together, and if not, whether to wait."""
-        account = self._account
-        if self._gap or not account:
-            return
-        waiting = self._settings.on_gap == "wait" and not (found == "ahead" and self._older)
-        lost = self._never_given(found, account)
-        gap = gap_between(
-            found,
-            self._position,
-            last,
-            acked,
-            ours=self._learned,
-            theirs=account.learned + left,
-            lost=lost,
-            waiting=waiting,
-        )
-        if gap and found in ("well", "emptied") and restored:
-            gap = None  # it went under a worker that knows of it all: only the numbers are amiss
-        if gap and gap.kind == "stream_behind":
-            lost = gap.samples
-        self._gap = gap
-        args = [gap.why if gap and waiting else "", lost]
-        self._run(GAP, [self._keys.counters], args)
-
-    def _never_given(self, found: str, account: Counts) -> int:
-        """How many of the samples that were learned here the stream never had.
-
-        Each that it had was counted when it left, or lies there up to the position.
-        """
-        if self._position == START or found in ("ahead", "behind"):
-            return 0
-        ended, since = account.learned + account.buried + account.deleted, "-"
-        while found == "well" and ended < self._learned:
-            args = [since, self._position, ACK_CHUNK]
-            number, last = self._run(UNTAKEN, [self._keys.stream], args)
-            ended += number
-            if number < ACK_CHUNK:
-                break
-            since = f"({last.decode()}"
-        return max(0, self._learned - ended)
-
     def _waits(self) -> bool:
         return self._gap is not None and self._gap.waiting
-
-    def _judge(self) -> None:
-        told = self._run(BLAME, [self._keys.in_hand, self._keys.suspects], [])
-        for entry_id, times in self._suspects.judged(*deaths_from(told)):
-            self._bury(entry_id, "killed_worker", f"killed the worker {times} times")
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -263,8 +208,8 @@ class RedisConsumer:
         if len(self._ahead) < most:
             # Every answer of the server costs an fsync: take the next batches along.
             self._read(READ_AHEAD * most)
-        if len(self._ahead) < most:
-            self._unmark()
+        if len(self._ahead) < most and self._marked:
+            self._clear()
         while len(self._ahead) < most and not self._stops():
             left_s = until - time.monotonic()
             if left_s <= 0 or stopping():
@@ -299,16 +244,10 @@ class RedisConsumer:
         """Id of the entry that was read last: the group stands there."""
         return self._ahead[-1].id if self._ahead else self._handed
 
-    def _unmark(self) -> None:
-        if self._marked:
-            self._clear()
-
     def _clear(self) -> None:
         keys = [self._keys.in_hand, self._keys.suspects]
         self._run(CLEAR, keys, [int(not self._held), *self._cleared])
         self._marked, self._cleared = False, []
-
-    # -- scripts -----------------------------------------------------------------------------
 
     def _ack(self, through: str) -> int:
         total = 0
@@ -324,13 +263,20 @@ class RedisConsumer:
         args = [GROUP, entry_id, reason, why[:500], f"{time.time():.3f}", kept]
         self._buried[reason] += int(self._run(BURY, [*self._settled, *self._dead], args))
 
-    def _reconcile(self, rate: str) -> None:
+    def _reconcile(self, rate: str) -> Counts:
         keys = [self._keys.stream, self._keys.counters, *self._dead]
         args = [rate, f"{time.time():.3f}", self._settings.dead_letters_kept]
         gone, counted, waiting = self._run(RECONCILE, keys, args)
-        self._account = counts_from((counted, waiting))
         if gone:
             self._buried["vanished"] += gone
+        return self._note(counts_from((counted, waiting)))
+
+    def _note(self, account: Counts) -> Counts:
+        """Remember the account. One that went back is another server's, which lacks some."""
+        if account.accepted < self._accepted and not self._waits():
+            self._joined = False  # a client may have come there unnoticed: weigh it
+        self._account, self._accepted = account, max(self._accepted, account.accepted)
+        return account
 
     def _run(self, script: str, keys: list[str], args: list[Any]) -> Any:
         return self._scripts[script]([*keys, self._keys.lease], [*args, self._token])

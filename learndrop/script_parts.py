@@ -1,4 +1,8 @@
-"""Functions in Lua that scripts on the stream begin with; scripts.py says what they keep true."""
+"""What scripts begin with: functions in Lua, and what is asked before anything is done.
+
+Only commands and options that every server since Redis 6.2 has, so also every Valkey; so it is in
+every script. settle_scripts.py says what they keep true.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,18 @@ ALWAYS = """
 -- and what is not there. What a worker writes is bounded, and some of it is what frees memory.
 redis.call('HDEL', KEYS[#KEYS], '')
 """
+
+FENCE = (
+    ALWAYS
+    + """
+-- Put before what only the worker that leads may do. The last key is the lease, the last argument
+-- the token; what follows does not see them.
+local token, lease = table.remove(ARGV), table.remove(KEYS)
+local leads = redis.call('HGET', lease, 'token')
+if not leads then return redis.error_reply('NOLEASE the lease is gone') end
+if leads ~= token then return redis.error_reply('FENCED the worker ' .. leads .. ' leads') end
+"""
+)
 
 IDS = """
 -- Whether one id comes before another; as text, since they may be larger than Lua counts exactly.
@@ -101,6 +117,19 @@ local function put_letter(dead, reasons, kept, fields)
   if excess > 0 then
     forget(dead, reasons, redis.call('XRANGE', dead, '-', '+', 'COUNT', excess))
   end
+end
+"""
+)
+
+VANISHED = (
+    LETTER
+    + """
+-- Counts what is gone without having been learned, and says so in a dead letter.
+local function count_vanished(counters, dead, reasons, kept, gone, why, at)
+  put_letter(dead, reasons, kept, {'dead-id', '', 'dead-reason', 'vanished',
+    'dead-why', gone .. ' entries ' .. why, 'dead-at', at})
+  redis.call('HINCRBY', counters, 'buried', gone)
+  redis.call('HINCRBY', counters, 'vanished', gone)
 end
 """
 )

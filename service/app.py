@@ -16,13 +16,14 @@ from learndrop.answers import Answers
 from learndrop.audit import AuditTrail
 from learndrop.board import ServiceBoard
 from learndrop.dead_letters import DeadLetters
-from learndrop.deletions import Deleting
+from learndrop.deleting import Deleting
 from learndrop.errors import LearndropError
 from learndrop.late_labels import LateLabels
+from learndrop.publisher import RedisPublisher
 from learndrop.registry import Registry
 from learndrop.repeats import Repeats
 from learndrop.settings import Settings
-from learndrop.stream import Publisher, RedisPublisher
+from learndrop.stream import Publisher
 from service.auth import Gate
 from service.backlog import Backlog
 from service.dependencies import IN_A_HEADER, Rooms

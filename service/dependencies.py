@@ -18,7 +18,7 @@ from learndrop.answers import Answers
 from learndrop.audit import AuditTrail
 from learndrop.board import ServiceBoard
 from learndrop.dead_letters import DeadLetters
-from learndrop.deletions import Deleting
+from learndrop.deleting import Deleting
 from learndrop.errors import RoleNeeded
 from learndrop.late_labels import LateLabels
 from learndrop.registry import Registry

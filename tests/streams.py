@@ -15,8 +15,9 @@ from learndrop.ids import START
 from learndrop.keys import Keys
 from learndrop.memory_stream import MemoryStream
 from learndrop.messages import Sample
+from learndrop.publisher import RedisPublisher
 from learndrop.settings import Settings, load_settings
-from learndrop.stream import Consumer, Entry, Publisher, RedisPublisher
+from learndrop.stream import Consumer, Entry, Publisher
 from tests.servers import client_of, leading, require_server, server, settings_on
 
 __all__ = ["server"]

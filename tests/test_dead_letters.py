@@ -19,8 +19,9 @@ from learndrop.dead_letters import DeadLetters, Replayed
 from learndrop.errors import BadInput, NotFound, ServerRefused, StreamAway, StreamFull
 from learndrop.keys import Keys
 from learndrop.messages import Sample
+from learndrop.publisher import RedisPublisher
 from learndrop.settings import Settings, load_settings
-from learndrop.stream import Reason, RedisPublisher
+from learndrop.stream import Reason
 from service.app import create_app
 from tests.commands import learndrop
 from tests.places import Places, places_of

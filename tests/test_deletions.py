@@ -21,14 +21,15 @@ from learndrop.answers import Answers
 from learndrop.client import AsyncClient, Client
 from learndrop.consumer import RedisConsumer
 from learndrop.dead_letters import DeadLetters
-from learndrop.deletions import Deleting, Deletions
+from learndrop.deleting import Deleting
+from learndrop.deletions import Deletions
 from learndrop.errors import NotFound, NotLeading, ServerRefused, StreamAway
 from learndrop.keys import Keys
 from learndrop.late_labels import LateLabels
 from learndrop.messages import Sample
+from learndrop.publisher import RedisPublisher
 from learndrop.receipts import Receipt
 from learndrop.settings import Settings, load_settings
-from learndrop.stream import RedisPublisher
 from service.app import create_app
 from tests.commands import learndrop
 from tests.learning import QUICK

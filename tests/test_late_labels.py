@@ -21,8 +21,8 @@ from learndrop.errors import (
 from learndrop.keys import Keys
 from learndrop.late_labels import VERSIONS_SCORED, LateLabels, Score
 from learndrop.messages import Sample
+from learndrop.publisher import RedisPublisher
 from learndrop.settings import Settings, load_settings
-from learndrop.stream import RedisPublisher
 from tests.places import Places, places_of
 from tests.servers import client_of, leading, server
 from tests.services import pixels

@@ -17,8 +17,9 @@ from learndrop.keys import Keys
 from learndrop.lease import Lease
 from learndrop.memory_stream import MemoryStream
 from learndrop.messages import Sample
+from learndrop.publisher import RedisPublisher
 from learndrop.settings import Settings
-from learndrop.stream import Consumer, Entry, RedisPublisher
+from learndrop.stream import Consumer, Entry
 from tests.processes import wait_until
 from tests.servers import client_of, server, settings_on
 

@@ -13,14 +13,14 @@ from learndrop.answers import PAUSE_S, Answers
 from learndrop.audit import AuditTrail
 from learndrop.board import ServiceBoard
 from learndrop.dead_letters import DeadLetters
-from learndrop.deletions import Deleting
+from learndrop.deleting import Deleting
 from learndrop.errors import StreamAway
 from learndrop.keys import Keys
 from learndrop.late_labels import LateLabels
 from learndrop.messages import Sample
+from learndrop.publisher import RedisPublisher
 from learndrop.repeats import Repeats
 from learndrop.settings import Settings
-from learndrop.stream import RedisPublisher
 from learndrop.taking import Once
 from tests.servers import client_of, leading, server, settings_on
 from tests.services import pixels

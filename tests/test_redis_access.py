@@ -22,8 +22,8 @@ from learndrop.consumer import RedisConsumer
 from learndrop.deletions import Deletions, Request
 from learndrop.errors import BadSettings, StreamAway
 from learndrop.messages import Sample
+from learndrop.publisher import RedisPublisher
 from learndrop.settings import Settings, load_settings
-from learndrop.stream import RedisPublisher
 from learndrop.taking import Once
 from tests.cutting import Cuts, cutting
 from tests.servers import client_of, require_server, token

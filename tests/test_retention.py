@@ -11,8 +11,8 @@ from learndrop.answers import Answers
 from learndrop.dead_letters import DeadLetters
 from learndrop.keys import Keys
 from learndrop.messages import Sample
+from learndrop.publisher import RedisPublisher
 from learndrop.settings import Settings, load_settings
-from learndrop.stream import RedisPublisher
 from service.app import create_app
 from service.metrics import ServiceMetrics
 from service.retention import Retention

@@ -16,9 +16,9 @@ from deploy.embedded import EmbeddedRedis
 from learndrop.board import WorkerBoard
 from learndrop.events import Event
 from learndrop.keys import Keys
+from learndrop.publisher import RedisPublisher
 from learndrop.registry import Registry
 from learndrop.settings import load_settings
-from learndrop.stream import RedisPublisher
 from service import durability
 from service.app import create_app
 from service.durability import Durability

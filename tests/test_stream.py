@@ -12,7 +12,8 @@ import pytest
 from learndrop.account import Counts
 from learndrop.errors import StreamFull, TooLarge
 from learndrop.messages import Sample
-from learndrop.stream import Entry, RedisPublisher
+from learndrop.publisher import RedisPublisher
+from learndrop.stream import Entry
 from tests.servers import server
 from tests.streams import InMemory, Place, Places, ids, learn, make, place, sample
 

@@ -17,8 +17,8 @@ from learndrop.events import Event
 from learndrop.ids import START
 from learndrop.keys import GROUP
 from learndrop.lease import Lease
+from learndrop.publisher import RedisPublisher
 from learndrop.settings import load_settings
-from learndrop.stream import RedisPublisher
 from tests.servers import leading, require_server, server, settings_on
 from tests.streams import (
     OnServer,

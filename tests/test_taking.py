@@ -14,8 +14,9 @@ from learndrop.errors import OtherContent, ShareFull, StreamFull, TooLarge
 from learndrop.keys import Keys
 from learndrop.memory_stream import MemoryStream
 from learndrop.messages import Sample
+from learndrop.publisher import RedisPublisher
 from learndrop.settings import Settings, load_settings
-from learndrop.stream import Consumer, RedisPublisher
+from learndrop.stream import Consumer
 from learndrop.taking import Once, Taken
 from tests.servers import client_of, leading, require_server, server, settings_on
 

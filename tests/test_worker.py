@@ -20,9 +20,9 @@ from learndrop.account import Counts
 from learndrop.board import ServiceBoard
 from learndrop.keys import Keys
 from learndrop.messages import Sample
+from learndrop.publisher import RedisPublisher
 from learndrop.registry import Registry
 from learndrop.settings import Settings
-from learndrop.stream import RedisPublisher
 from tests.processes import Processes, processes, wait_until
 from tests.servers import client_of, require_server, server, settings_on
 

@@ -17,6 +17,7 @@ from learndrop.events import Event, EventType
 from learndrop.gap import Gap, GapKind
 from learndrop.stream import Reason
 from worker.account import Account
+from worker.feature_series import FeatureSeries, or_nan
 
 if TYPE_CHECKING:
     from worker.parts import Report
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 AGES_S = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 RATE_OVER_S = 10.0
 STATES = {"training": 0, "frozen": 1, "dropped": 2, "returned": 3}
-CODECS = ("bf16", "int8", "klt")
 PARTS = ("test", "train", "build", "wait", "checkpoint", "publish")
 
 
@@ -109,23 +109,7 @@ class WorkerMetrics:
             "learndrop_flops_saved_ratio", "Share of full fine-tuning not spent.", registry=r
         )
         self._rate = Gauge("learndrop_learning_rate", "Rate of the next step.", registry=r)
-        self._features = Gauge("learndrop_feature_bytes", "Stored feature maps.", registry=r)
-        self._feature_budget = Gauge(
-            "learndrop_feature_budget_bytes", "Most bytes of feature maps.", registry=r
-        )
-        self._feature_tier = Gauge(
-            "learndrop_feature_tier_bytes", "Memory or disk taken for them.", ["tier"], registry=r
-        )
-        self._feature_codec = Gauge(
-            "learndrop_feature_codec", "1 for how they are packed now.", ["codec"], registry=r
-        )
-        self._feature_fall = Gauge(
-            "learndrop_feature_accuracy_fall_ratio", "Expected cost of packing.", registry=r
-        )
-        self._feature_reads = Counter(
-            "learndrop_feature_reads", "Replayed maps: stored, or not.", ["found"], registry=r
-        )
-        self._reads_seen = {"hits": 0, "misses": 0}
+        self._features = FeatureSeries(r)
         self._reserve = Gauge(
             "learndrop_reserve_accuracy_ratio",
             "Confirmed older samples that published weights answer right, at best.",
@@ -230,37 +214,24 @@ class WorkerMetrics:
     def show(self, state: Mapping[str, Any]) -> None:
         """Show the learner's state."""
         drop, flops, features = state["drop"], state["flops"], state["features"]
-        self._accuracy.set(_number(state["prequential"]["accuracy"]))
+        self._accuracy.set(or_nan(state["prequential"]["accuracy"]))
         self._depth.set(drop["depth"])
         self._units.set(drop["total"])
         for unit in drop["units"]:
             self._unit_state.labels(unit["name"], unit["position"]).set(STATES[unit["state"]])
             for score, value in unit["scores"].items():
-                self._unit_score.labels(unit["name"], score).set(_number(value))
+                self._unit_score.labels(unit["name"], score).set(or_nan(value))
         for kind, series in self._flops.items():
             series.inc(max(0.0, flops[kind] - self._flops_seen[kind]))
             self._flops_seen[kind] = flops[kind]
-        self._saved_ratio.set(_number(flops["saved_ratio"]))
+        self._saved_ratio.set(or_nan(flops["saved_ratio"]))
         self._rate.set(state["rate"])
-        self._features.set(features["bytes"])
-        self._feature_budget.set(features["budget_bytes"])
-        self._show_store(features)
+        self._features.show(features)
         self._replay.set(state["replay"]["samples"])
-        self._reserve.set(_number(state.get("reserve", {}).get("best_accuracy")))
+        self._reserve.set(or_nan(state.get("reserve", {}).get("best_accuracy")))
         self._doubted.set(sum(row["doubt"] is not None for row in state.get("keys", ())))
         if version := state["model"]["version"]:
             self._version.set(version)
-
-    def _show_store(self, features: Mapping[str, Any]) -> None:
-        for tier, held in features.get("tiers", {}).items():
-            self._feature_tier.labels(tier).set(held["bytes"])
-        for codec in CODECS:
-            self._feature_codec.labels(codec).set(codec == features.get("codec"))
-        self._feature_fall.set(_number(features.get("gate", {}).get("accuracy_fall")))
-        for found, seen in self._reads_seen.items():
-            now = features.get(found, 0)
-            self._feature_reads.labels(found).inc(max(0, now - seen))
-            self._reads_seen[found] = now
 
     def leads(self, leading: bool) -> None:
         """This worker leads, or stands by."""
@@ -297,7 +268,3 @@ class WorkerMetrics:
     def _count_events(self, events: Sequence[Event]) -> None:
         for event in events:
             self._events.labels(event.type).inc()
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)

@@ -26,8 +26,8 @@ from deploy.ports import free_port
 from learndrop.answers import Answers
 from learndrop.errors import NotFound, StreamAway
 from learndrop.messages import Sample
+from learndrop.publisher import RedisPublisher
 from learndrop.settings import Settings, load_settings
-from learndrop.stream import RedisPublisher
 from tests.rows import Found, arguments, report
 from tests.services import pixels
 

@@ -23,7 +23,7 @@ from deploy.local import LocalStack
 from learndrop import datasets
 from learndrop.client import Client
 from learndrop.messages import Sample
-from learndrop.stream import RedisPublisher
+from learndrop.publisher import RedisPublisher
 from tests.rows import Found, arguments, report
 from tests.senders import CLASSES, shifted
 
