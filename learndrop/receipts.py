@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 Learned = Literal["no", "yes", "unknown"]
 
@@ -102,6 +103,16 @@ class Receipt:
             f"{whether}: model version {first_version} and all after it have learned from it,"
             " and keep that."
         )
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Self:
+        """Read what is stored of one; what a younger learndrop says besides is left out.
+
+        >>> stored = dict.fromkeys(Receipt.__slots__) | {"sample_id": "7-0", "mood": "good"}
+        >>> Receipt.from_json(stored).sample_id
+        '7-0'
+        """
+        return cls(**{name: value for name, value in told.items() if name in cls.__slots__})
 
     def to_json(self, first_version: int | None = None) -> dict[str, Any]:
         """As the API tells it."""

@@ -22,6 +22,7 @@ from learndrop.registry import Registry
 from learndrop.returning import tensors_of
 from learndrop.status import render
 from tests.golden import make
+from tests.golden.coded import fields
 
 FORMATS = sorted(p for p in make.HERE.iterdir() if p.name.isdigit())
 
@@ -102,20 +103,20 @@ def test_versions_are_read_with_their_bytes_pins_and_pointer(golden: Path) -> No
 
 
 def test_an_entry_is_a_sample_with_its_key(golden: Path) -> None:
-    sample = Sample.from_fields(make.fields(told(golden, "entry.json")))
+    sample = Sample.from_fields(fields(told(golden, "entry.json")))
     assert same(sample, make.samples(1)[0])
 
 
 def test_an_entry_from_before_there_were_keys_is_a_sample_too(golden: Path) -> None:
-    fields = make.fields(told(golden, "entry.json"))
-    fields.pop(b"key")
-    assert Sample.from_fields(fields).key == ""
+    values = fields(told(golden, "entry.json"))
+    values.pop(b"key")
+    assert Sample.from_fields(values).key == ""
 
 
 def test_a_dead_letter_still_holds_its_sample_and_its_reason(golden: Path) -> None:
-    fields = make.fields(told(golden, "dead-letter.json"))
-    assert same(Sample.from_fields(fields), make.samples(2)[1])
-    assert b"unreadable" in fields.values() and b"for the golden files" in fields.values()
+    values = fields(told(golden, "dead-letter.json"))
+    assert same(Sample.from_fields(values), make.samples(2)[1])
+    assert b"unreadable" in values.values() and b"for the golden files" in values.values()
 
 
 def test_state_and_events_are_those_that_readers_know(
@@ -144,9 +145,9 @@ def test_newer_formats_are_refused_by_name(golden: Path) -> None:
     (folder / "state.json").write_bytes(checkpoint_files.sealed({**state, "format": 2}))
     with pytest.raises(UnknownFileFormat, match="00000001 has format 2, .* up to 1"):
         restored(golden)
-    fields = make.fields(told(golden, "entry.json"))
+    values = fields(told(golden, "entry.json"))
     with pytest.raises(BadMessage, match="message version b'2', expected b'1'"):
-        Sample.from_fields({**fields, b"v": b"2"})
+        Sample.from_fields({**values, b"v": b"2"})
     path = next((golden / "archive").glob("*.npz"))
     with np.load(path) as held:
         arrays = {name: held[name] for name in held.files}

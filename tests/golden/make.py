@@ -8,11 +8,10 @@ files are made anew when a format changes.)
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,9 +30,11 @@ from learndrop.consumer import RedisConsumer
 from learndrop.keys import Keys
 from learndrop.learner import Learner
 from learndrop.messages import Sample
+from learndrop.publisher import RedisPublisher
 from learndrop.registry import Registry
 from learndrop.settings import Settings
-from learndrop.stream import RedisPublisher
+from tests.golden import kept
+from tests.golden.coded import plain
 from tests.servers import token
 
 HERE = Path(__file__).parent
@@ -96,16 +97,6 @@ def pictures() -> Any:
     return np.stack([s.image for s in samples(4, seed=9)])
 
 
-def plain(fields: Mapping[bytes, bytes]) -> dict[str, str]:
-    """Fields of an entry as JSON values."""
-    return {name.decode(): base64.b64encode(value).decode() for name, value in fields.items()}
-
-
-def fields(values: Mapping[str, str]) -> dict[bytes, bytes]:
-    """What `plain` was given."""
-    return {name.encode(): base64.b64decode(value) for name, value in values.items()}
-
-
 def write(folder: Path) -> None:
     """Write every format as this learndrop has it."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -128,7 +119,9 @@ def write(folder: Path) -> None:
     _write(folder / "state.json", state)
     _write(folder / "answers.json", answers)
     _write(folder / "events.json", [e.to_json() for e in learner.recent_events])
+    kept.write_keys(folder)
     _write_redis(folder, learner)
+    write_kept(folder)
 
 
 def _write_redis(folder: Path, learner: Learner) -> None:
@@ -161,6 +154,19 @@ def _write_redis(folder: Path, learner: Learner) -> None:
         redis.close()
         consumer.close()
         board.close()
+
+
+def write_kept(folder: Path) -> None:
+    """What lies in Redis for people who ask: answers with their labels, receipts of deletions."""
+    with TemporaryDirectory() as data, EmbeddedRedis(Path(data)) as server:
+        here = settings(redis_url=server.url, data_dir=Path(data))
+        other = here.model_copy(update={"name": "deletions"})
+        redis: Any = connect(here)
+        answers = asyncio.run(kept.write_answers(here, redis, pictures()))
+        deletion = asyncio.run(kept.write_deletion(other, token(other), redis, pictures()))
+        redis.close()
+    _write(folder / "kept-answers.json", answers)
+    _write(folder / "deletion.json", deletion)
 
 
 def _write(path: Path, value: Any) -> None:
