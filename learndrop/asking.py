@@ -160,6 +160,11 @@ def labelled_many(labels: Mapping[str, str | int], correct: bool, load: Load) ->
         yield Ask("POST", "/v1/labels", body, "application/json", once=uuid.uuid4().hex)
 
 
+def without(prediction_id: str) -> Ask:
+    """The request that takes an answer away; sent again it is answered alike."""
+    return Ask("DELETE", f"/v1/predictions/{prediction_id}", once=uuid.uuid4().hex)
+
+
 def label_requests(limit: int) -> Ask:
     """The request for the predictions most worth a label."""
     return Ask("GET", "/v1/label-requests", query={"limit": str(limit)})

@@ -46,12 +46,12 @@ class DeadLetterCalls(Generic[Told, Raw]):
         return self._ask(Ask("POST", f"{PATH}/replay", query=_of(reason), once=uuid.uuid4().hex))
 
     def delete(self, letter_id: str) -> Told:
-        """Throw one away."""
-        return self._ask(Ask("DELETE", f"{PATH}/{letter_id}"))
+        """Throw one away; asked for again after a lost answer, it is done once."""
+        return self._ask(Ask("DELETE", f"{PATH}/{letter_id}", once=uuid.uuid4().hex))
 
     def purge(self, reason: str | None = None) -> Told:
         """Throw all away, or those of one reason: `purged` and `left`."""
-        return self._ask(Ask("DELETE", PATH, query=_of(reason)))
+        return self._ask(Ask("DELETE", PATH, query=_of(reason), once=uuid.uuid4().hex))
 
 
 def _of(reason: str | None) -> dict[str, str]:

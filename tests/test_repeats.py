@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,16 @@ from fastapi.testclient import TestClient
 
 from deploy.embedded import EmbeddedRedis
 from learndrop import repeats
+from learndrop.answers import Answers
 from learndrop.errors import BadInput, OtherContent, StillRunning, StreamAway
 from learndrop.keys import Keys
 from learndrop.messages import Sample
+from learndrop.publisher import RedisPublisher
 from learndrop.repeats import Repeats
-from learndrop.settings import load_settings
-from learndrop.stream import RedisPublisher
+from learndrop.settings import Settings, load_settings
 from service.app import create_app
 from tests.servers import client_of, leading, server, settings_on
-from tests.services import is_problem
+from tests.services import NPZ, ingress, is_problem, npz, pixels
 
 __all__ = ["server"]
 
@@ -166,21 +167,31 @@ async def test_without_redis_nothing_is_changed() -> None:
     await alone.close()
 
 
-def test_a_dead_letter_is_put_back_once_and_answered_alike(
-    server: EmbeddedRedis, tmp_path: Path
-) -> None:
+@pytest.fixture
+def bury(server: EmbeddedRedis, tmp_path: Path) -> Iterator[tuple[Settings, Callable[[], None]]]:
+    """Settings, and what puts two more samples among the dead letters."""
     settings = settings_on(server, data_dir=tmp_path)
+    consumer = leading(settings)
 
     async def publish() -> None:
         publisher = RedisPublisher(settings)
         await publisher.publish([Sample(np.zeros((8, 8, 3), np.uint8), "a")] * 2)
         await publisher.close()
 
-    asyncio.run(publish())
-    consumer = leading(settings)
-    for entry in consumer.claim(2, 0.2):
-        consumer.bury(entry, "unreadable", "a test")
+    def bury() -> None:
+        asyncio.run(publish())
+        for entry in consumer.claim(2, 0.2):
+            consumer.bury(entry, "unreadable", "a test")
+
+    yield settings, bury
     consumer.close()
+
+
+def test_a_dead_letter_is_put_back_once_and_answered_alike(
+    bury: tuple[Settings, Callable[[], None]],
+) -> None:
+    settings, more = bury
+    more()
     with TestClient(create_app(settings)) as http:
         first, second = (one["id"] for one in http.get("/v1/dead-letters").json()["dead_letters"])
         key = {"idempotency-key": "k"}
@@ -196,3 +207,76 @@ def test_a_dead_letter_is_put_back_once_and_answered_alike(
         ]
         assert rest[0] == rest[1] and rest[0]["replayed"] == 1
         assert http.get("/v1/state").json()["samples"]["pending"] == 2
+
+
+def test_dead_letters_are_thrown_away_once_and_answered_alike(
+    bury: tuple[Settings, Callable[[], None]],
+) -> None:
+    settings, more = bury
+    more()
+    with TestClient(create_app(settings)) as http:
+        first, second = (one["id"] for one in http.get("/v1/dead-letters").json()["dead_letters"])
+        key = {"idempotency-key": "k"}
+        answers = [http.delete(f"/v1/dead-letters/{first}", headers=key) for _ in range(2)]
+        assert [a.status_code for a in answers] == [200, 200]
+        assert answers[0].json() == answers[1].json() == {"purged": 1, "left": 0}
+        is_problem(http.delete(f"/v1/dead-letters/{second}", headers=key), 422, "other-content")
+        is_problem(http.post(f"/v1/dead-letters/{first}/replay", headers=key), 422, "other-content")
+        is_problem(http.delete(f"/v1/dead-letters/{first}"), 404, "not-kept")
+        every = {"idempotency-key": "all"}
+        assert http.delete("/v1/dead-letters", headers=every).json() == {"purged": 1, "left": 0}
+        more()
+        again = http.delete("/v1/dead-letters", headers=every)
+        assert again.json() == {"purged": 1, "left": 0}
+        assert http.get("/v1/dead-letters").json()["kept"]["unreadable"] == 2  # those stay
+        is_problem(
+            http.delete("/v1/dead-letters?reason=unreadable", headers=every), 422, "other-content"
+        )
+        assert http.delete("/v1/dead-letters").json() == {"purged": 2, "left": 0}
+        metrics = http.get("/metrics").text.splitlines()
+        assert "learndrop_dead_letters_purged_total 4.0" in metrics
+        samples = http.get("/v1/state").json()["samples"]
+        assert (samples["accepted"], samples["buried"], samples["pending"]) == (4, 4, 0)
+
+
+async def test_a_prediction_is_taken_away_once_and_answered_alike(
+    server: EmbeddedRedis, tmp_path: Path
+) -> None:
+    settings = settings_on(server, data_dir=tmp_path)
+    answers = Answers(settings)
+    one, other = await answers.put([{"label": "a", "model_version": 1}] * 2)
+    await answers.close()
+    with TestClient(create_app(settings)) as http:
+        key = {"idempotency-key": "k"}
+        told = [http.delete(f"/v1/predictions/{one}", headers=key) for _ in range(2)]
+        assert [a.status_code for a in told] == [200, 200]
+        assert told[0].json() == told[1].json() == {"deleted": one, "sample_id": None}
+        is_problem(http.delete(f"/v1/predictions/{other}", headers=key), 422, "other-content")
+        is_problem(http.delete(f"/v1/predictions/{one}"), 404, "not-kept")
+
+
+def test_a_sample_deleted_again_tells_its_receipt_whatever_the_header_says(
+    server: EmbeddedRedis, tmp_path: Path
+) -> None:
+    settings = settings_on(server, data_dir=tmp_path)
+    with TestClient(create_app(settings)) as http:
+        body = npz(images=pixels(2), labels=["a", "b"])
+        one, other = http.post("/v1/samples", content=body, headers=NPZ).json()["ids"]
+        key = {"idempotency-key": "k"}
+        for sample_id in (one, other, one):
+            answer = http.delete(f"/v1/samples/{sample_id}", headers=key)
+            assert answer.status_code == 202 and answer.json()["sample_id"] == sample_id
+            assert answer.json()["learned"] == "no"
+        assert http.get("/v1/state").json()["samples"]["deleted"] == 2
+
+
+def test_every_route_that_changes_something_takes_the_header_or_needs_none(tmp_path: Path) -> None:
+    with ingress(tmp_path) as door:
+        paths = door.http.get("/openapi.json").json()["paths"]
+    without = set()
+    for path, methods in paths.items():
+        for method in set(methods) - {"get"}:
+            named = {one["name"] for one in methods[method].get("parameters", [])}
+            if "Idempotency-Key" not in named:
+                without.add(f"{method} {path}")
+    assert without == {"post /v1/predictions", "delete /v1/samples/{sample_id}"}

@@ -24,6 +24,7 @@ from learndrop.asking import (
     labelled_many,
     page,
     with_pictures,
+    without,
 )
 from learndrop.letter_calls import DeadLetterCalls
 from learndrop.parcels import Labels, Load, Pictures
@@ -107,7 +108,7 @@ class AsyncClient:
 
     async def delete_prediction(self, prediction_id: str) -> dict[str, Any]:
         """See Client."""
-        return await self._ask(Ask("DELETE", f"/v1/predictions/{prediction_id}"))
+        return await self._ask(without(prediction_id))
 
     async def delete_sample(self, sample_id: str) -> dict[str, Any]:
         """See Client."""

@@ -23,6 +23,7 @@ from learndrop.asking import (
     labelled_many,
     page,
     with_pictures,
+    without,
 )
 from learndrop.letter_calls import DeadLetterCalls
 from learndrop.parcels import Labels, Load, Pictures
@@ -122,7 +123,7 @@ class Client:
 
     def delete_prediction(self, prediction_id: str) -> dict[str, Any]:
         """Take an answer and its picture away: `deleted`, and the `sample_id` made of it if any."""
-        return self._ask(Ask("DELETE", f"/v1/predictions/{prediction_id}"))
+        return self._ask(without(prediction_id))
 
     def delete_sample(self, sample_id: str) -> dict[str, Any]:
         """Delete a sample wherever it is: the receipt, which says what that does not reach."""

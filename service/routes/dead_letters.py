@@ -145,13 +145,22 @@ async def replay_all(wired: InRooms, once: Repeating, reason: OfReason = None) -
     operation_id="delete_dead_letter",
     dependencies=ADMIN,
     summary="Throw one dead letter away",
-    responses=documented("not-kept", "stream-away"),
+    responses=documented(
+        "not-kept", "bad-parameter", "other-content", "still-running", "stream-away"
+    ),
 )
-async def delete(letter_id: str, wired: InRooms) -> Purged:
-    """Its sample stays counted as buried."""
-    await wired.dead_letters.delete(letter_id)
-    wired.metrics.letters_purged.inc()
-    return Purged(purged=1, left=0)
+async def delete(letter_id: str, wired: InRooms, once: Repeating) -> Purged:
+    """Its sample stays counted as buried.
+
+    A second time it is not found; under the same `Idempotency-Key` it is answered as before.
+    """
+
+    async def change() -> dict[str, Any]:
+        await wired.dead_letters.delete(letter_id)
+        wired.metrics.letters_purged.inc()
+        return {"purged": 1, "left": 0}
+
+    return Purged.model_validate(await once(change))
 
 
 @router.delete(
@@ -159,13 +168,21 @@ async def delete(letter_id: str, wired: InRooms) -> Purged:
     operation_id="purge_dead_letters",
     dependencies=ADMIN,
     summary="Throw all dead letters away, or those of one reason",
-    responses=documented("bad-parameter", "stream-away"),
+    responses=documented("bad-parameter", "other-content", "still-running", "stream-away"),
 )
-async def purge(wired: InRooms, reason: OfReason = None) -> Purged:
-    """Their samples stay counted as buried."""
-    gone, left = await wired.dead_letters.purge(reason)
-    wired.metrics.letters_purged.inc(gone)
-    return Purged(purged=gone, left=left)
+async def purge(wired: InRooms, once: Repeating, reason: OfReason = None) -> Purged:
+    """Their samples stay counted as buried.
+
+    Sent again after a lost answer it would throw away what was buried meanwhile; under the same
+    `Idempotency-Key` it is answered as before, and nothing more goes.
+    """
+
+    async def change() -> dict[str, Any]:
+        gone, left = await wired.dead_letters.purge(reason)
+        wired.metrics.letters_purged.inc(gone)
+        return {"purged": gone, "left": left}
+
+    return Purged.model_validate(await once(change))
 
 
 def _text(value: bytes) -> str:

@@ -21,7 +21,9 @@ router = APIRouter(prefix="/v1", tags=["delete"])
 )
 async def delete_sample(sample_id: str, wired: InRooms) -> DeletionReceipt:
     """What Redis holds goes at once; the worker forgets it in its next turn, its checkpoints within
-    `erase_within_s`. Weights that have learned from it keep that, and the receipt says which.
+    `erase_within_s`. Weights that have learned from it keep that, and the receipt says which. Asked
+    again, also after a lost answer, the receipt is told with what was found since: no
+    `Idempotency-Key` is needed.
     """
     receipt = await wired.deleting.delete(sample_id)
     wired.metrics.deletions.inc()

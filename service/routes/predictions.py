@@ -14,7 +14,7 @@ from learndrop.errors import RoleNeeded, StreamAway
 from learndrop.pictures import to_png
 from service.auth import Caller
 from service.content import PNG, picture_body
-from service.dependencies import ADMIN, PREDICT, READ, Asking, InRooms, Rooms
+from service.dependencies import ADMIN, PREDICT, READ, Asking, InRooms, Repeating, Rooms
 from service.json_answers import as_json
 from service.passes import Pixels, Probabilities, Served
 from service.problems import documented
@@ -104,12 +104,21 @@ async def picture(prediction_id: str, wired: InRooms, asking: Asking) -> Respons
     operation_id="delete_prediction",
     dependencies=ADMIN,
     summary="Take an answer and its picture away",
-    responses=documented("not-kept", "stream-away"),
+    responses=documented(
+        "not-kept", "bad-parameter", "other-content", "still-running", "stream-away"
+    ),
 )
-async def delete(prediction_id: str, wired: InRooms) -> DeletedPrediction:
-    """A sample that a label made of it is another thing: its id is told, to be deleted as well."""
-    sample_id = await wired.answers.delete(prediction_id)
-    return DeletedPrediction(deleted=prediction_id, sample_id=sample_id)
+async def delete(prediction_id: str, wired: InRooms, once: Repeating) -> DeletedPrediction:
+    """A sample that a label made of it is another thing: its id is told, to be deleted as well.
+
+    A second time it is not found; under the same `Idempotency-Key` it is answered as before.
+    """
+
+    async def change() -> dict[str, Any]:
+        sample_id = await wired.answers.delete(prediction_id)
+        return {"deleted": prediction_id, "sample_id": sample_id}
+
+    return DeletedPrediction.model_validate(await once(change))
 
 
 @router.get(
