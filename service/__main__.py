@@ -59,7 +59,11 @@ def serve(settings: Settings) -> None:
             app,
             loop="uvloop",
             http=Protocol.within(
-                settings.head_timeout_s, settings.send_timeout_s, settings.max_connections
+                app.state.rooms.metrics.closed_because,
+                head_s=settings.head_timeout_s,
+                send_s=settings.send_timeout_s,
+                send_bytes_s=settings.send_bytes_s,
+                most=settings.max_connections,
             ),
             ws="none",
             lifespan="on",

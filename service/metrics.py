@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, GCCollector, Info, ProcessColle
 
 from learndrop.late_labels import OUTCOMES
 from learndrop.stream import Reason
+from service.protocol import WHY_CLOSED
 from service.series import Series
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -31,6 +32,10 @@ class ServiceMetrics:
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
 
+    def closed_because(self, why: str) -> None:
+        """A connection was closed, for one of protocol.WHY_CLOSED."""
+        self._closed.labels(why).inc()
+
     def _name_requests(self, series: Series) -> None:
         self.requests = series.counter(
             "learndrop_http_requests", "Requests answered.", "route", "method", "status"
@@ -45,6 +50,12 @@ class ServiceMetrics:
             "learndrop_refusals",
             "Requests that were answered with a problem of ours, by its kind.",
             "reason",
+        )
+        self._closed = series.counter(
+            "learndrop_connections_closed",
+            "Closed from this side: a head that did not come, an answer not taken, too many.",
+            "why",
+            values=WHY_CLOSED,
         )
         self.decoding = series.gauge(
             "learndrop_decoding",

@@ -8,15 +8,20 @@ as come.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.problems import KINDS, problem
 
 SPARE = 100
 """Connections above the bound that are answered with a refusal; more are closed at once."""
+WHY_CLOSED = ("head", "answer", "crowded")
+"""A head that did not come, an answer that was not taken, more connections than there may be."""
+Closed = Callable[[str], None]
 _PROBES = ("/healthz", "/readyz", "/metrics")
 
 
@@ -43,31 +48,57 @@ class _Crowded:
         await answer(scope, receive, send)
 
 
+class _Flow(FlowControl):
+    """uvicorn's, but that an answer waits `send_s` at most until those before it are taken.
+
+    What its request holds is held so long: a client that takes them drop by drop must not keep it.
+    """
+
+    def __init__(self, transport: asyncio.Transport, send_s: float, closed: Closed) -> None:
+        super().__init__(transport)
+        self._send_s, self._closed = send_s, closed
+
+    async def drain(self) -> None:
+        try:
+            async with asyncio.timeout(self._send_s):
+                await super().drain()
+        except TimeoutError:
+            if self._transport.get_write_buffer_size():  # else it was given up a moment ago
+                self._closed("answer")
+                self._transport.abort()
+            await super().drain()  # until the loop has told the end, which ends all waiting
+
+
 class Protocol(HttpToolsProtocol):
     """Closes connections whose head does not come or whose answer is not taken, answers broken
     heads with a problem, and refuses what comes on more than `most` connections.
 
     A request's head must be there `head_s` after its first byte, a first byte after connecting. Of
-    an answer something must be taken in each `send_s`.
+    an answer at least `send_bytes_s` must be taken in each second, looked at each `send_s`.
+    `closed` is told why a connection was closed, one of WHY_CLOSED.
     """
 
     head_s = 15.0
     send_s = 30.0
+    send_bytes_s = 4096.0
     most = 800
+    closed: Closed = staticmethod(lambda why: None)
     _head_timer: asyncio.TimerHandle | None = None
     _send_timer: asyncio.TimerHandle | None = None
     _answers = 0
 
     @classmethod
-    def within(cls, head_s: float, send_s: float, most: int) -> type[Protocol]:
-        """The protocol with other bounds: uvicorn takes a class."""
-        return type("Protocol", (cls,), {"head_s": head_s, "send_s": send_s, "most": most})
+    def within(cls, closed: Closed, **bounds: float) -> type[Protocol]:
+        """The protocol with other bounds, by their names here: uvicorn takes a class."""
+        return type("Protocol", (cls,), {"closed": staticmethod(closed), **bounds})
 
     def connection_made(self, transport: Any) -> None:
         """A connection begins."""
         super().connection_made(transport)
+        self.flow = _Flow(transport, self.send_s, self.closed)
         over = len(self.connections) - self.most
         if over > SPARE:
+            self.closed("crowded")
             transport.abort()
             return
         if over > 0:
@@ -130,14 +161,16 @@ class Protocol(HttpToolsProtocol):
         left = self.transport.get_write_buffer_size()
         if left == 0:
             return
-        if left < unsent or answers != self._answers:
+        if unsent - left >= self.send_bytes_s * self.send_s or answers != self._answers:
             self._watch_sending()
         else:
             if self.cycle is not None:
                 # before it writes on: the loop tells it a turn later
                 self.cycle.disconnected = True
+            self.closed("answer")
             self.transport.abort()
 
     def _give_up(self) -> None:
         if not self.transport.is_closing():
+            self.closed("head")
             self.transport.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -105,10 +106,16 @@ def is_problem(answer: httpx2.Response, status: int, kind: str, **told: Any) -> 
 
 
 @contextmanager
-def listening_app(app: FastAPI, port: int = 0) -> Iterator[str]:
-    """The application behind a real socket of this process; its URL."""
+def listening_app(app: FastAPI, port: int = 0, *, send_buffer: int = 0) -> Iterator[str]:
+    """The application behind a real socket of this process; its URL.
+
+    `send_buffer` is how many bytes the kernel may keep of what a client does not take.
+    """
     with listening("127.0.0.1", port) as bound:
-        config = uvicorn.Config(app, http=Protocol, ws="none", log_config=None, access_log=False)
+        if send_buffer:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+        counted = Protocol.within(app.state.rooms.metrics.closed_because)
+        config = uvicorn.Config(app, http=counted, ws="none", log_config=None, access_log=False)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
         thread.start()

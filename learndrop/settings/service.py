@@ -69,8 +69,10 @@ class ServiceSettings(Room):
     keep_alive_s: int = Field(15, ge=1, le=600)
     """How long a connection may be idle between two requests before it is closed."""
     send_timeout_s: float = Field(30.0, gt=0, le=600)
-    """A connection whose client takes nothing of its answer for this long is closed (looked at so
-    often, so after twice that at the latest)."""
+    """A connection whose client takes less than `send_bytes_s` of its answer for this long is
+    closed (looked at so often, so after twice that at the latest)."""
+    send_bytes_s: int = Field(4096, ge=1)
+    """Bytes of its answer that a client must take a second, on average over `send_timeout_s`."""
     max_connections: int = Field(800, ge=1, le=100_000)
     """Connections at one moment; on more of them only probes are answered, other requests get 503,
     and 100 above it they are closed at once."""

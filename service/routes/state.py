@@ -103,6 +103,7 @@ async def limits(wired: InRooms) -> dict[str, Any]:
         "head_timeout_s": known.head_timeout_s,
         "keep_alive_s": known.keep_alive_s,
         "send_timeout_s": known.send_timeout_s,
+        "send_bytes_s": known.send_bytes_s,
         "max_connections": known.max_connections,
         "decode_timeout_s": known.decode_timeout_s,
         "image_size": known.image_size,
