@@ -1,7 +1,7 @@
 """What scripts begin with: functions in Lua, and what is asked before anything is done.
 
-Only commands and options that every server since Redis 6.2 has, so also every Valkey; so it is in
-every script. settle_scripts.py says what they keep true.
+All scripts keep to commands and options that every server since Redis 6.2 has, so also every
+Valkey; settle_scripts.py says what they keep true.
 """
 
 from __future__ import annotations
