@@ -14,12 +14,11 @@ import pytest
 
 from learndrop.bench.apart import FORKS, Apart
 from learndrop.bench.jobs import Job
-from learndrop.bench.one import as_values
 from learndrop.errors import LearndropError
 from tests.learning import QUICK
 
 SETTINGS = {k: v for k, v in QUICK.items() if k != "batch"} | {"worker_threads": 1}
-JOB = as_values(Job(length=64, worlds=("clean",), strategy="plain", settings=SETTINGS))
+JOB = Job(length=64, worlds=("clean",), strategy="plain", settings=SETTINGS).as_values()
 
 
 @pytest.fixture(scope="module")

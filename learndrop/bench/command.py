@@ -15,7 +15,6 @@ from pathlib import Path
 
 from learndrop.bench.apart import Apart
 from learndrop.bench.jobs import Job
-from learndrop.bench.one import as_values
 from learndrop.bench.plans import IN_REAL_TIME, Plan, Played
 from learndrop.bench.redraw import RUNS, redraw
 from learndrop.bench.runs import Run
@@ -56,7 +55,7 @@ class Bench:
             if time.monotonic() > self.until:
                 raise TimeIsUp
             try:
-                self.apart.run("stream", as_values(job), path)
+                self.apart.run("stream", job.as_values(), path)
             except LearndropError as exc:
                 raise LearndropError(f"bench: {job.strategy}: {exc}") from None
             self.say(self._told(path))

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-
-from learndrop.learner import Learner
+if TYPE_CHECKING:
+    from learndrop.learner import Learner
 
 STRENGTH = 3.0
 """Of the noise, in standard deviations of the tensor that it is added to. At 1 a residual network
@@ -40,13 +40,13 @@ class Fault:
 
         Stored maps below the cut that were made by other weights are forgotten by their key.
         """
+        import torch  # seconds, which nobody waits for who only names a stream
+
         unit = learner.chain.units[self.unit]
         generator = torch.Generator().manual_seed(self.seed)
         with torch.no_grad():
             for tensor in unit.module.parameters():
-                if (
-                    tensor.ndim > 1
-                ):  # weights; a bias or a scale of BatchNorm has no spread to go by
+                if tensor.ndim > 1:  # a bias or a scale of BatchNorm has no spread to go by
                     noise = torch.randn(tensor.shape, generator=generator).to(tensor)
                     tensor.add_(noise, alpha=self.strength * float(tensor.std()))
         learner.rehearsal.open_store()

@@ -55,6 +55,10 @@ class Job:
         files = {k: Path(str(v)).name for k, v in self.settings.items() if k in ABOUT_FILES}
         return told | {"settings": self.settings | files}
 
+    def as_values(self) -> dict[str, Any]:
+        """The job as JSON values, with the folders of its files: what `from_json` takes."""
+        return asdict(self)
+
     @property
     def file_name(self) -> str:
         """Of its run: readable, and another one for every other job.

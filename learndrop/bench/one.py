@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -36,10 +35,5 @@ def run(job: Job) -> dict[str, Any]:
 
 
 def do(job: dict[str, Any]) -> dict[str, Any]:
-    """Play a job as `as_values` gave it."""
+    """Play a job as its `as_values` gave it."""
     return run(from_json(job))
-
-
-def as_values(job: Job) -> dict[str, Any]:
-    """The job as JSON values, with the folders of its files."""
-    return asdict(job)

@@ -80,7 +80,6 @@ def bench(
     from learndrop.bench import plans
     from learndrop.bench.command import bench as run_bench
     from learndrop.bench.redraw import TABLES, redraw_all
-    from learndrop.bench.strategies import strategy as known
     from learndrop.settings import load_settings
 
     if redraw is not None:
@@ -112,8 +111,6 @@ def bench(
     own |= (plans.FOR_DIGITS if data == "digits" else {}) | dict(assignment(t) for t in given or ())
     load_settings(**own)
     plan = (plans.long_form if long and not quick else plans.short_form)(data, own)
-    for name in strategy or ():
-        known(name)
     plan = replace(
         plan,
         streams=plans.chosen(plan.streams, stream or (), tuple(world or ()), length or ()),
@@ -124,6 +121,11 @@ def bench(
         depth=plan.depth if depth is None else depth,
         clock="processor" if processor else "wall",
     )
+    if strategy:
+        from learndrop.bench.strategies import strategy as known  # torch comes with them
+
+        for name in strategy:
+            known(name)
     finished = run_bench(plan, out=out, say=typer.echo, limit_s=limit_s)
     typer.echo((out / TABLES).read_text())
     if not finished:

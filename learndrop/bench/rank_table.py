@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 
 from learndrop.bench.tables import markdown
 
@@ -42,6 +41,8 @@ def spearman(a: Sequence[float], b: Sequence[float]) -> float:
     >>> round(spearman([1, 2, 3, 4], [1, 2, 4, 3]), 6), spearman([1, 1, 1], [1, 2, 3])
     (0.8, nan)
     """
+    from scipy.stats import rankdata  # seconds, which only a page with ranks is worth
+
     one, other = rankdata(a), rankdata(b)
     one, other = one - one.mean(), other - other.mean()
     size = float(np.sqrt((one**2).sum() * (other**2).sum()))
