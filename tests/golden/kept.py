@@ -1,4 +1,4 @@
-"""What lies in Redis of keys, answers, labels and deletions: written as golden files, laid back."""
+"""Golden files of what people ask about: API keys, and what Redis has of answers and deletions."""
 
 from __future__ import annotations
 
