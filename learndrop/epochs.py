@@ -21,6 +21,7 @@ from torch import Tensor
 from learndrop import codecs
 from learndrop.augment import crop_and_flip
 from learndrop.events import Event
+from learndrop.feature_choice import CHOOSES
 from learndrop.features import FeatureStore, joined
 from learndrop.learner import Learner
 from learndrop.passes import Passes, Pictures, Places
@@ -215,7 +216,7 @@ class Epochs:
         if trainer.cut:
             shape = trainer.chain.units[trainer.cut - 1].out_shape
             # there is no test before each step that a gate could look at: the safest one
-            name = "bf16" if settings.feature_codec == "auto" else settings.feature_codec
+            name = "bf16" if settings.feature_codec in CHOOSES else settings.feature_codec
             codec = codecs.make(name, shape, settings.image_size)
             self.store.open(trainer.cut, trainer.prefix_hash(), codec)
 

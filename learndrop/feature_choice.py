@@ -1,10 +1,10 @@
 """Which codec the maps of a cut go through, and whether it pays to store them: a gate on arrivals.
 
-With the setting `auto` the smallest codec is used from the start and watched: arriving samples,
+With the setting `smallest` the smallest codec is used from the start and watched: arriving samples,
 which the network has not learned yet, are answered from their decoded maps as well. Their exact
 answers are there anyway (the test before training), so a look costs one pass of the tail. A codec
-that costs accuracy gives way to the next larger one; where making maps anew takes less time than
-storing and reading them, nothing is stored at all.
+that costs accuracy gives way to the next larger one. With `auto` a clock is asked too: where making
+maps anew takes less time than storing and reading them, nothing is stored at all.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ LEAST = 256  # samples, until the gate has an opinion
 EVERY = 32  # batches between two looks from then on
 MOST_FALL = 0.002  # of the accuracy
 MOST_FLOPS = 0.01  # share of all FLOPs that looks may cost
+CHOOSES = ("smallest", "auto")  # settings that are no codec's name
 TIMED = 24  # readings, until their time is compared with that of making the maps
 
 
@@ -132,7 +133,7 @@ class FeatureChoice:
     """The choice for the present cut; remembers what failed at which.
 
     Args:
-        setting: a codec's name, which then holds, or `auto`.
+        setting: a codec's name, which then holds, or `smallest` or `auto`.
         names: codecs in the order of their bytes at this cut, by cut.
     """
 
@@ -146,9 +147,9 @@ class FeatureChoice:
     spent: int = 0  # FLOPs of looks
 
     @property
-    def auto(self) -> bool:
+    def gated(self) -> bool:
         """Whether anything is chosen."""
-        return self.setting == "auto"
+        return self.setting in CHOOSES
 
     def open(self, cut: int) -> str | None:
         """A cut's maps are to be stored: the codec, or None where they are better made anew."""
@@ -163,7 +164,7 @@ class FeatureChoice:
         """The codec of the present cut; None where nothing is stored."""
         if self.recompute or not self.cut:
             return None
-        if not self.auto:
+        if not self.gated:
             return self.setting
         names = self.names(self.cut)
         failed = self.failed.get(self.cut, {})
@@ -172,7 +173,7 @@ class FeatureChoice:
     @property
     def timing(self) -> bool:
         """Whether it matters what storing, reading and making take."""
-        return self.auto and not self.recompute and not self.figures.timed
+        return self.setting == "auto" and not self.recompute and not self.figures.timed
 
     def wants_a_look(self, cost: int, done: int) -> bool:
         """Whether this batch is to be answered from decoded maps too.
@@ -181,7 +182,7 @@ class FeatureChoice:
             cost: FLOPs of that.
             done: FLOPs of everything so far.
         """
-        if not self.auto or self.recompute or self.name == self.names(self.cut)[-1]:
+        if not self.gated or self.recompute or self.name == self.names(self.cut)[-1]:
             return False  # the largest has none that could take its place
         self.batches += 1
         due = self.figures.samples < LEAST or self.batches % EVERY == 0
@@ -189,21 +190,21 @@ class FeatureChoice:
 
     def judge(self) -> bool:
         """Look at the figures; True where another codec, or none, is to be used from now on."""
-        if not self.auto or self.recompute:
+        if not self.gated or self.recompute:
             return False
         name = self.name
         assert name is not None
         if self.figures.fails() and name != self.names(self.cut)[-1]:
             self.failed.setdefault(self.cut, {})[name] = self.figures.told()
             return True
-        if self.figures.does_not_pay():
+        if self.setting == "auto" and self.figures.does_not_pay():
             self.recompute = True
             return True
         return False
 
     def why(self) -> str:
         """One sentence for the state; empty where nothing was chosen."""
-        if not self.auto or not self.cut:
+        if not self.gated or not self.cut:
             return ""
         told = [
             f"{name} was given up: {why}" for name, why in self.failed.get(self.cut, {}).items()
@@ -231,7 +232,8 @@ class FeatureChoice:
 
     def load_json(self, data: Mapping[str, Any]) -> None:
         """Take back what `to_json` gave."""
-        self.cut, self.recompute = data["cut"], data["recompute"]
+        self.cut = data["cut"]
+        self.recompute = data["recompute"] and self.setting == "auto"
         self.batches, self.spent = data["batches"], data["spent"]
         self.figures = Figures(**data["figures"])
         self.failed = {int(cut): dict(names) for cut, names in data["failed"].items()}

@@ -16,6 +16,7 @@ from torch import Tensor
 from learndrop import codecs
 from learndrop.chain import Chain
 from learndrop.dropping import DropRule, best_cut
+from learndrop.feature_choice import CHOOSES
 from learndrop.ledger import Ledger
 from learndrop.progress import Progress
 from learndrop.scorers import BOUNDS, KEYS, make_scorer
@@ -135,7 +136,7 @@ class Settling:
         name, size = self._settings.feature_codec, self._settings.image_size
         shapes = [u.out_shape for u in self._chain.units[:-1]]
         return [0] + [
-            codecs.make(codecs.by_bytes(s)[0] if name == "auto" else name, s, size).row_bytes
+            codecs.make(codecs.by_bytes(s)[0] if name in CHOOSES else name, s, size).row_bytes
             for s in shapes
         ]
 

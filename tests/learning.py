@@ -19,7 +19,7 @@ QUICK: dict[str, Any] = {
     "precision": "float32",
     "memory_format": "contiguous",
     "feature_bytes": 4 * 2**20,
-    "feature_codec": "bf16",  # what `auto` chooses hangs on the clock too
+    "feature_codec": "bf16",
     "accuracy_window": 256,
 }
 

@@ -147,8 +147,9 @@ def test_a_share_of_the_maps_is_made_anew_from_another_view(refresh: float, made
     assert torch.equal(first, second) == (made == 0)
 
 
-def test_the_gate_looks_at_arrivals_tells_its_figure_and_costs_little() -> None:
-    learner = still(3, length=960, feature_codec="auto")
+@pytest.mark.parametrize("codec", ["smallest", "auto"])
+def test_the_gate_looks_at_arrivals_tells_its_figure_and_costs_little(codec: str) -> None:
+    learner = still(3, length=960, feature_codec=codec)
     told = learner.state()["features"]
     assert "accuracy falls by" in told["why"]
     totals = learner.ledger.totals()
@@ -159,7 +160,7 @@ def test_a_codec_that_costs_accuracy_gives_way_to_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(feature_choice, "MOST_FLOPS", 1.0)  # to look at every batch
-    learner = still(3, length=64, feature_codec="auto")
+    learner = still(3, length=64, feature_codec="smallest")
     keeping = learner.rehearsal.keeping
     keeping.choice.failed = {3: {"klt": "for the test"}}
     keeping.open()
@@ -176,12 +177,25 @@ def test_a_codec_that_costs_accuracy_gives_way_to_the_next(
     assert torch.allclose(found, exact(learner)[torch.from_numpy(hit)], rtol=0.01, atol=0.01)
 
 
-def test_where_storing_takes_longer_than_making_nothing_is_stored() -> None:
-    learner = still(3, feature_codec="auto")
+def slow_store(codec: str) -> Learner:
+    """A learner by whose clock storing takes longer than making anew."""
+    learner = still(3, feature_codec=codec)
     figures = learner.rehearsal.keeping.choice.figures
     for _ in range(24):
         figures.time("store_s", 1.0, read=16, made=0)
     figures.time("make_s", 0.1, read=0, made=64)
+    return learner
+
+
+def test_who_asks_no_clock_stores_however_long_it_takes() -> None:
+    learner = slow_store("smallest")
+    learn(learner, digits("clean", length=32, seed=2))
+    assert learner.state()["features"]["codec"] == "klt"
+    assert not learner.rehearsal.keeping.choice.timing
+
+
+def test_where_storing_takes_longer_than_making_nothing_is_stored() -> None:
+    learner = slow_store("auto")
     learn(learner, digits("clean", length=32, seed=2))
     told = learner.state()["features"]
     assert (told["codec"], told["bytes"]) == (None, 0)
@@ -203,7 +217,7 @@ def test_what_one_byte_less_than_a_map_has_room_for_is_nothing_and_it_learns_on(
     [
         {"feature_codec": "int8"},
         {"feature_codec": "klt"},
-        {"feature_codec": "auto"},
+        {"feature_codec": "smallest"},
         {"feature_bytes": 100_000, "feature_file_bytes": 2**20},
         {"feature_mixup": 0.2, "replay_augment": True, "feature_codec": "klt"},
     ],

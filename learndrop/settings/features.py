@@ -18,9 +18,10 @@ class FeatureSettings(Room):
     """Memory of the host for more of them, where a GPU trains; never passed."""
     feature_file_bytes: int = Field(0, ge=0)
     """Disk in `data_dir` for still more of them, in files without a name; never passed."""
-    feature_codec: Literal["auto", "bf16", "int8", "klt"] = "bf16"
-    """How stored maps are packed; `auto` takes the smallest that costs no accuracy, and stores
-    nothing where making them anew is faster (then what is learned hangs on the clock too)."""
+    feature_codec: Literal["smallest", "auto", "bf16", "int8", "klt"] = "smallest"
+    """How stored maps are packed: by the codec named, or by the `smallest` from whose maps arrivals
+    are answered as well; `auto` also stores nothing where making maps anew is faster (then what is
+    learned hangs on the clock too)."""
     feature_mixup: float = Field(0.0, ge=0, le=10)
     """Mixes replayed maps by shares of a beta distribution with this parameter; 0 mixes none."""
     feature_refresh: float = Field(0.1, ge=0, le=1)
