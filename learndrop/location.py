@@ -46,7 +46,7 @@ class ActivationMonitor:
     def update(self, outputs: Sequence[Tensor]) -> None:
         """Take the network's input and each unit's output for one batch: [N, C, ...] each."""
         look = 2 * LOOK if self.on_trial else LOOK
-        sums = [_channel_means(o[:look]) for o in outputs]
+        sums = _read_back([_channel_means(o[:look]) for o in outputs])
         if not all(np.isfinite(s).all() for s in sums):
             return  # weights that explode tell nothing of the world
         if self._batches == 0:
@@ -183,8 +183,16 @@ def _new_names(
     return counts, names
 
 
-def _channel_means(output: Tensor) -> NDArray[np.float64]:
-    """[2, C]: mean and mean square of each channel, over images and places."""
+def _read_back(means: Sequence[Tensor]) -> list[NDArray[np.float64]]:
+    """All units' means in one transfer: each would wait for the device anew. On the host they are
+    float64, which holds what was float32 exactly."""
+    ends = np.cumsum([m.numel() for m in means])[:-1]
+    flat = torch.cat([m.reshape(-1) for m in means]).cpu().numpy().astype(np.float64)
+    return [part.reshape(2, -1) for part in np.split(flat, ends)]
+
+
+def _channel_means(output: Tensor) -> Tensor:
+    """float32 [2, C]: mean and mean square of each channel, over images and places."""
     x = output.detach()
     # square [N, C, S, S] has its channels first; token maps [N, T, C] and vectors [N, C] last
     if x.ndim == 4 and x.shape[2] == x.shape[3]:
@@ -192,7 +200,7 @@ def _channel_means(output: Tensor) -> NDArray[np.float64]:
         x = x[:, :, ::apart, ::apart].float()
     else:
         dims, x = list(range(x.ndim - 1)), x.float()
-    return torch.stack([x.mean(dims), (x * x).mean(dims)]).double().cpu().numpy()
+    return torch.stack([x.mean(dims), (x * x).mean(dims)])
 
 
 def _gaussian_divergence(now: NDArray[np.float64], before: NDArray[np.float64]) -> float:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from learndrop.location import ActivationMonitor
 
@@ -29,6 +31,44 @@ def verdict(monitor: ActivationMonitor, **change: float) -> int | None:
     while not monitor.trial_is_over:
         monitor.update(batch(**change))
     return monitor.onset()[0]
+
+
+class Reads(TorchFunctionMode):
+    """Notes every call that reads values back from the device, on the CPU too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in {"cpu", "to", "item", "tolist", "__bool__", "__float__"}:
+            self.seen.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_batch_is_read_back_in_one_transfer_however_many_units_are_watched() -> None:
+    monitor = watched()
+    for trial in (False, True):
+        if trial:
+            monitor.start_trial()
+        outputs = batch()
+        with Reads() as reads:
+            monitor.update(outputs)
+        assert reads.seen == ["cpu"]
+
+
+def test_what_is_read_back_is_each_units_means_exactly() -> None:
+    torch.manual_seed(0)
+    monitor = ActivationMonitor(3)
+    outputs = batch()
+    monitor.update(outputs)
+    sums = monitor.to_json()["sums"]
+    for output, (mean, square) in zip(outputs, sums, strict=True):
+        seen = output[:16]
+        dims = [0, 2, 3] if seen.ndim == 4 else [0]
+        assert mean == seen.mean(dims).double().tolist()
+        assert square == (seen * seen).mean(dims).double().tolist()
 
 
 def test_a_changed_input_is_seen_from_the_input_on() -> None:
