@@ -73,11 +73,11 @@ class Rehearsal:
                 learner restored from a checkpoint is built without first weights.)
         """
         self._narrow = is_narrow(labels.recent_counts().tolist(), labels.long_run.tolist())
-        count = self._replays(labels, in_world, from_scratch=from_scratch)
+        count = self._replays(in_world, from_scratch=from_scratch)
         self.keeping.wanted = count > 0
         return count
 
-    def _replays(self, labels: Labels, in_world: int, *, from_scratch: bool) -> int:
+    def _replays(self, in_world: int, *, from_scratch: bool) -> int:
         if self._settings.replays != "auto":
             return int(self._settings.replays)
         cut = self._trainer.cut
@@ -86,7 +86,7 @@ class Rehearsal:
         if cut and self.replay.world and in_world < self._settings.rate_halving:
             return 3  # a new world on stored maps: a step costs little, and the maps are exact
         young = from_scratch and in_world < 2 * self._settings.rate_halving
-        return replays_for(labels.recent_counts().tolist(), labels.long_run.tolist(), young=young)
+        return replays_for(narrow=self._narrow, young=young)
 
     def places(self, n: int) -> NDArray[np.int64]:
         """Places of about `n` samples to replay.

@@ -40,7 +40,7 @@ def affordable(costs: Sequence[int], cut: int) -> int:
     return min(MOST, saved // max(1, costs[cut]))
 
 
-def replays_for(recent: Sequence[float], long_run: Sequence[float], *, young: bool) -> int:
+def replays_for(*, narrow: bool, young: bool) -> int:
     """Replays for each arriving sample when nobody has said a number.
 
     A mixed stream needs none: at a well-chosen rate they cost a step each and gain nothing
@@ -48,22 +48,23 @@ def replays_for(recent: Sequence[float], long_run: Sequence[float], *, young: bo
     that began with random weights gains from seeing the few samples of a young world again.
 
     Args:
-        recent: samples of each class among the newest ones.
-        long_run: share of each class over the long run.
+        narrow: few classes arrive now (`is_narrow`).
         young: the network began with random weights, and the present world is young.
 
-    >>> replays_for([10, 11], [1, 1], young=False)
+    >>> replays_for(narrow=False, young=False)
     0
-    >>> replays_for([21, 0], [1, 1], young=False)
-    1
-    >>> replays_for([10, 11], [1, 1], young=True)
-    1
+    >>> replays_for(narrow=True, young=False), replays_for(narrow=False, young=True)
+    (1, 1)
     """
-    return int(young or is_narrow(recent, long_run))
+    return int(young or narrow)
 
 
 def is_narrow(recent: Sequence[float], long_run: Sequence[float]) -> bool:
     """Whether the newest samples are of far fewer classes than is usual.
+
+    Args:
+        recent: samples of each class among the newest ones.
+        long_run: share of each class over the long run.
 
     >>> is_narrow([21, 0], [1, 1]), is_narrow([10, 11], [1, 1])
     (True, False)

@@ -21,6 +21,7 @@ from learndrop.stream_names import among, as_rows, before
 ONE_IN = 8
 CONFIRM = 512
 LEAST = 64  # fewer tell nothing
+COLUMNS = ("targets", "ids", "senders", "confirmed", "stream_ids")  # one row a sample, oldest first
 
 
 class Reserve:
@@ -33,7 +34,9 @@ class Reserve:
 
     def __init__(self, shape: tuple[int, int, int], size: int) -> None:
         self.size = size
-        self.images = np.zeros((0, *shape), np.uint8)
+        # pixels stay where they were put, in order or not: a batch moves its own only
+        self._pool = np.zeros((0, *shape), np.uint8)
+        self._places = np.zeros(0, np.int64)
         self.targets = np.zeros(0, np.int64)
         self.ids = np.zeros(0, np.int64)
         self.senders = np.zeros(0, np.int64)
@@ -42,6 +45,11 @@ class Reserve:
 
     def __len__(self) -> int:
         return int(self.confirmed.sum())
+
+    @property
+    def images(self) -> NDArray[np.uint8]:
+        """A copy of all images [N, H, W, 3], oldest first."""
+        return self._pool[self._places]
 
     @property
     def tells(self) -> bool:
@@ -63,7 +71,7 @@ class Reserve:
         if not self.size or not len(ids):
             return
         mine = ids % ONE_IN == 0
-        self.images = np.concatenate([self.images, images[mine]])
+        self._store(images[mine])
         self.targets = np.concatenate([self.targets, targets[mine]])
         self.ids = np.concatenate([self.ids, ids[mine]])
         self.senders = np.concatenate([self.senders, senders[mine]])
@@ -71,15 +79,22 @@ class Reserve:
         self.stream_ids = np.concatenate([self.stream_ids, named[mine]])
         self.confirmed = np.concatenate([self.confirmed, np.zeros(int(mine.sum()), bool)])
         self.confirmed |= self.ids <= ids[-1] - CONFIRM
-        while len(self) > self.size:
-            known = np.flatnonzero(self.confirmed)
+        self._give_way(len(self) - self.size)
+
+    def _give_way(self, surplus: int) -> None:
+        """Take so many confirmed samples out, each the oldest of the key with the most."""
+        if surplus <= 0:
+            return
+        keep = np.ones(len(self.ids), bool)
+        for _ in range(surplus):
+            known = np.flatnonzero(self.confirmed & keep)
             fullest = np.bincount(self.senders[known] + 1).argmax() - 1
-            oldest = known[self.senders[known] == fullest][0]
-            self._keep(np.arange(len(self.ids)) != oldest)
+            keep[known[self.senders[known] == fullest][0]] = False
+        self._keep(keep)
 
     def held(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Images [N, H, W, 3] and class indices [N] that are confirmed."""
-        return self.images[self.confirmed], self.targets[self.confirmed]
+        return self._pool[self._places[self.confirmed]], self.targets[self.confirmed]
 
     def disown(self, sender: int) -> None:
         """Forget what a key sent that is not confirmed yet."""
@@ -97,17 +112,32 @@ class Reserve:
         """Take samples out that the stream was given before that time."""
         self._keep(~before(self.stream_ids, unix_s))
 
+    def _store(self, images: NDArray[np.uint8]) -> None:
+        """Put pixels where there is room; grown by doubling."""
+        free = np.setdiff1d(np.arange(len(self._pool)), self._places, assume_unique=True)
+        if len(free) < len(images):
+            room = max(2 * len(self._pool), len(self._places) + len(images))
+            grown = np.zeros((room, *self._pool.shape[1:]), np.uint8)
+            grown[: len(self._pool)] = self._pool
+            free = np.concatenate([free, np.arange(len(self._pool), room)])
+            self._pool = grown
+        places = free[: len(images)]
+        self._pool[places] = images
+        self._places = np.concatenate([self._places, places])
+
     def _keep(self, which: NDArray[np.bool_]) -> None:
-        for name, array in self.arrays().items():
-            setattr(self, name, array[which])
+        self._pool[self._places[~which]] = 0  # what is forgotten is not left in memory
+        for name in ("_places", *COLUMNS):
+            setattr(self, name, getattr(self, name)[which])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The contents, for a checkpoint."""
-        names = ("images", "targets", "ids", "senders", "confirmed", "stream_ids")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in ("images", *COLUMNS)}
 
     def load(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take back what `arrays` gave."""
         unnamed = as_rows((), len(arrays["ids"]))  # as an older release wrote it
-        for name in self.arrays():
+        for name in COLUMNS:
             setattr(self, name, arrays.get(name, unnamed).copy())
+        self._pool = arrays["images"].copy()
+        self._places = np.arange(len(self._pool))

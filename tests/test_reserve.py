@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,43 @@ def test_it_goes_through_a_checkpoint() -> None:
     for one in (reserve, again):
         add(one, 2 * CONFIRM, CONFIRM)
     assert all(same(again, reserve, name) for name in reserve.arrays())
+
+
+def test_a_batch_moves_its_own_pixels_only() -> None:
+    side = 32
+    reserve = Reserve((side, side, 3), 256)
+    images = np.zeros((32, side, side, 3), np.uint8)
+    for start in range(0, 32 * 100, 32):
+        ids = np.arange(start, start + 32)
+        if start == 32 * 99:  # full by now: samples give way
+            tracemalloc.start()
+        reserve.add(images, ids % 10, ids, ids * 0)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(reserve) == 256
+    assert most < 32 * images[0].nbytes  # of 320 that are held
+
+
+def test_each_sample_keeps_its_own_pixels_whatever_gives_way() -> None:
+    rng = np.random.default_rng(0)
+    reserve, start = Reserve((2, 2, 3), 48), 0
+    pictures: dict[int, Any] = {}
+    for turn in range(200):
+        ids = np.arange(start, start + int(rng.integers(1, 80)))
+        start = int(ids[-1]) + 1
+        images = rng.integers(0, 256, (len(ids), 2, 2, 3)).astype(np.uint8)
+        pictures |= dict(zip(ids.tolist(), images, strict=True))
+        reserve.add(images, ids % 10, ids, rng.integers(0, 3, len(ids)))
+        if turn % 40 == 39:
+            reserve.disown(1)
+        if turn == 120:
+            reserve.clear()
+        assert len(reserve) <= 48 and reserve.ids.tolist() == sorted(reserve.ids.tolist())
+        for sample_id, image in zip(reserve.ids.tolist(), reserve.images, strict=True):
+            assert np.array_equal(image, pictures[sample_id])
+        kept = reserve.ids[reserve.confirmed].tolist()
+        for sample_id, image in zip(kept, reserve.held()[0], strict=True):
+            assert np.array_equal(image, pictures[sample_id])
 
 
 def same(a: Any, b: Any, name: str) -> bool:
