@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from learndrop import drifts, networks
+from learndrop import drifts, networks, stepping
 from learndrop.belief import Belief
 from learndrop.candidate import Candidate
 from learndrop.chain import Chain
 from learndrop.earlier import Earlier
 from learndrop.errors import NotLearnedYet
 from learndrop.events import Event, EventType
-from learndrop.guard import Guard, Judgement
+from learndrop.guard import Guard
+from learndrop.hurry import Hurry
 from learndrop.labels import KNOWN, Labels
 from learndrop.ledger import Ledger
 from learndrop.life import Life, Recovery, Report
@@ -82,6 +84,7 @@ class Learner:
         self.replay, self.features = self.rehearsal.replay, self.rehearsal.features
         self.belief = Belief(settings, self.trainer, self.ledger, self.replay, self.floats)
         self.guard = Guard(chain)
+        self.hurry = Hurry(settings, self.ledger)
         self.earlier = Earlier(settings.earlier_worlds, settings.earlier_bytes)
         self.candidate: Candidate | None = None
         self.life = Life()
@@ -97,13 +100,14 @@ class Learner:
 
     # -- the page ---------------------------------------------------------------------------
 
-    def learn(self, samples: Sequence[Sample], *, train: bool = True) -> Report:
+    def learn(self, samples: Sequence[Sample], *, train: bool = True, waiting: int = 0) -> Report:
         """Answer the samples, then learn them.
 
         Args:
             samples: images [size, size, 3] uint8 with their labels.
             train: False takes the answers and the labels in but makes no step (a control that
                 learns fewer samples).
+            waiting: samples that have come and are not learned yet, behind these.
 
         Returns:
             what happened.
@@ -116,9 +120,10 @@ class Learner:
         targets = self.targets_of([s.label for s in samples])
         ids = np.arange(self.progress.samples, self.progress.samples + len(samples))
 
-        with self.life.timed("test", self._clock):
+        with self.timed("test"):
             x = self.floats(images)
             _, logits, outputs = self.trainer.test(x, watch=True)
+            self.ledger.test(len(samples))
             # the head may have rows for labels that have not come yet: they are no answer
             answers = logits[:, : len(self.classes)].argmax(1).cpu().numpy()
             right = answers == targets
@@ -128,13 +133,12 @@ class Learner:
         believed, chosen, rulings = self.belief.take(
             keys, images, targets, ids, right, known, names
         )
-        self.ledger.test(len(samples))
         self.progress.add(right.tolist(), believed.tolist())
         for ruling in rulings:
             self.rule(ruling)
         if believed.any():
             rows = slice(None) if believed.all() else torch.from_numpy(believed)
-            with self.life.timed("test", self._clock):  # the logits grow with the labels
+            with self.timed("test"):  # the logits grow with the labels
                 self.watch.look([t[rows] for t in (x, *outputs[:-1])])
             # what is too new to be answered right says nothing of a change either
             told = believed & ~self.labels.are_newcomers(targets)
@@ -144,22 +148,25 @@ class Learner:
 
         train = train and bool(chosen.any())
         if train and self.candidate is not None:
-            with self.life.timed("train", self._clock):
+            with self.timed("train"):
                 rows = torch.from_numpy(chosen)
                 drifts.beside(self, x[rows], targets[chosen], right[chosen])
         same = self.life.resets == resets
         maps = self._entering(x, outputs, same=same)
-        with self.life.timed("build", self._clock):
+        with self.timed("build"):
             self.rehearsal.arrived(ids, maps, logits if same else None, targets)
             self.rehearsal.pass_on(hold=self.settling.probation is not None)
         loss = float("nan")
         if train:
-            some = maps if chosen.all() else maps[torch.from_numpy(chosen)]
-            loss = self._train(some, targets[chosen])
+            start = self.hurry.start(waiting, self.trainer.cut) if same else self.trainer.cut
+            enter = maps if start == self.trainer.cut else outputs[start - 1]
+            some = enter if chosen.all() else enter[torch.from_numpy(chosen)]
+            loss = stepping.step(self, some, targets[chosen], start)
         surplus = int((~chosen).sum()) if train else len(samples)
         self.ledger.train(self.trainer.cut, 0, arriving=surplus)  # full fine-tuning would have
         # in samples: a slow stream's batches are small, and a few samples judge nothing
-        self.life.in_window += int(chosen.sum()) if train else 0
+        whole = train and start == self.trainer.cut
+        self.life.in_window += int(chosen.sum()) if whole else 0
         if self.life.in_window >= self.settings.window * self.settings.batch:
             self.life.in_window = 0
             self._end_window()
@@ -193,47 +200,10 @@ class Learner:
         self.ledger.build(0, self.trainer.cut, len(x))
         return self.trainer.prefix(x)
 
-    def _train(self, maps: Tensor, targets: NDArray[np.int64]) -> float:
-        n = len(targets)
-        scratch = not self.settings.weights
-        replays = self.rehearsal.replays(self.labels, self._samples_in_world, from_scratch=scratch)
-        places = self.rehearsal.places(n * replays)
-        if len(places):
-            with self.life.timed("build", self._clock):
-                maps = torch.cat([maps, self.rehearsal.maps(places, self.floats)])
-            targets = np.concatenate([targets, self.replay.targets[places]])
-        rate = self.rate
-        with self.life.timed("train", self._clock):
-            wanted = torch.from_numpy(targets).to(self.device)
-            maps, mix = self.rehearsal.mixed(maps.to(self.device), wanted, n)
-            step = self.trainer.step(maps, wanted, rate, mix)
-            loss, taken = float(step.loss), bool(step.taken)
-        judged = self.guard.after_step(loss, taken=taken)
-        if judged == "good":
-            self.settling.scorer.after_step(rate)
-            self.progress.loss = loss
-        else:
-            self._not_taken(judged)
-        self.ledger.train(self.trainer.cut, len(targets), arriving=n)
-        self.life.steps += 1
-        return loss if taken else float("nan")
-
-    def _not_taken(self, judged: Judgement) -> None:
-        """A step that did not count, or weights that came back instead of it."""
-        self.life.skipped += 1
-        self.trainer.forget_momentum()
-        if judged != "skip":
-            self.trainer.averages.start_over()
-            self.features.clear()  # the spoilt units may have made some of the maps
-            self.rehearsal.open_store()
-            self.settling.scorer.start(self.trainer.trained)
-            self._publish = True
-        self.tell("skip" if judged == "skip" else "rollback", self.guard.why)
-
     @property
     def rate(self) -> float:
         """Learning rate of the next step."""
-        return self.rate_after(self._samples_in_world)
+        return self.rate_after(self.samples_in_world)
 
     def rate_after(self, samples: int) -> float:
         """Learning rate of a step so many samples after the start or a drift."""
@@ -245,7 +215,8 @@ class Learner:
         )
 
     @property
-    def _samples_in_world(self) -> int:
+    def samples_in_world(self) -> int:
+        """Since the start or the last reset."""
         return self.progress.samples - self.life.world_start
 
     # -- drop -------------------------------------------------------------------------------
@@ -268,7 +239,7 @@ class Learner:
         self._move_cut(cut)
         self.returned -= set(range(cut))
         self.life.drops += 1
-        self._publish = True
+        self.publish_soon()
         self.tell("drop", cause)
 
     def probe(self) -> Tensor | None:
@@ -298,13 +269,13 @@ class Learner:
         self.belief.new_world()
         self.rehearsal.open_store()
         self.settling.scorer.start(self.trainer.trained)
-        self._publish = True
+        self.publish_soon()
         self.tell("reset", cause, returned=max(0, depth - back_to), **detail)
 
     def adapt_statistics(self, start: int = 0) -> None:
         """Take BatchNorm's statistics anew from the newest samples of the present world; the units
         before `start` (0, or the cut) keep theirs."""
-        with self.life.timed("build", self._clock):
+        with self.timed("build"):
             self.rehearsal.adapt_statistics(self.floats, start=start)
 
     # -- whom and what to believe -----------------------------------------------------------
@@ -343,9 +314,17 @@ class Learner:
                 self.trainer.grow(len(self.classes))
                 self.ledger.rebind(self.chain)
                 self.settling.scorer.start(self.trainer.trained)
-            self._publish = True
+            self.publish_soon()
             self.tell("grow", f"new labels: {', '.join(new[:5])}", classes=len(self.classes))
         return self.labels.take(labels)
+
+    def timed(self, part: str) -> AbstractContextManager[None]:
+        """Count the seconds of what is done inside as spent on `part`."""
+        return self.life.timed(part, self._clock)
+
+    def publish_soon(self) -> None:
+        """The network has changed enough that a new version should not wait."""
+        self._publish = True
 
     def tell(self, type_: EventType, cause: str, **detail: Any) -> None:
         event = Event(type_, time.time(), self.progress.samples, cause, self.trainer.cut, detail)

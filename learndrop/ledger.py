@@ -100,12 +100,17 @@ class Ledger:
 
     # -- the account ------------------------------------------------------------------------
 
+    @property
+    def done(self) -> int:
+        """FLOPs of everything so far."""
+        return sum(self._by_kind.values())
+
     def totals(self) -> dict[str, Any]:
         """FLOPs done and full, of all and of forward passes alone, and the share saved.
 
         A probe's backward counts as forward too: it is small, and not told apart.
         """
-        done = sum(self._by_kind.values())
+        done = self.done
         return {
             "done": _json(done),
             "full": _json(self._full),

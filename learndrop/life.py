@@ -67,6 +67,7 @@ class Life:
     version: int = 0
     published_s: float = 0.0
     skipped: int = 0
+    hurried: int = 0
     in_window: int = 0  # samples trained on since the last window ended
     seconds: dict[str, float] = field(
         default_factory=lambda: {"test": 0.0, "train": 0.0, "build": 0.0}

@@ -40,6 +40,7 @@ def overview(learner: Learner) -> dict[str, Any]:
         "rate": learner.rate,
         "steps": life.steps,
         "skipped_steps": life.skipped,
+        "hurried_steps": life.hurried,
         "taken_back": learner.guard.backs,
         "why": conditions(learner),
         "replay": {
@@ -77,6 +78,8 @@ def conditions(learner: Learner) -> list[str]:
         and settings.drop
         and min(rows) * settings.batch > budget,
         **dict.fromkeys(learner.rehearsal.keeping.trouble(), True),
+        f"LEARNDROP_HURRY_WAITING ({settings.hurry_waiting}) samples or more wait: steps train the"
+        " last units alone": learner.hurry.now,
         "the network is one unit: nothing can be dropped": not rows,
         "batches of one have no spread: BatchNorm keeps the statistics that it has": (
             settings.batch == 1 and replay.size > 0

@@ -90,8 +90,16 @@ class Trainer:
                     outputs.append(x)
         return maps, x.float(), outputs
 
-    def step(self, maps: Tensor, targets: Tensor, rate: float, mix: Mix | None = None) -> Step:
-        """One step of SGD on the units from the cut on.
+    def step(
+        self,
+        maps: Tensor,
+        targets: Tensor,
+        rate: float,
+        mix: Mix | None = None,
+        *,
+        start: int | None = None,
+    ) -> Step:
+        """One step of SGD on the units from the cut on, or on those from `start` on alone.
 
         Nothing is read back from the device: whether the step may be taken is decided there, and
         a caller that asks later lets it run ahead.
@@ -101,9 +109,13 @@ class Trainer:
             targets: int64 [N] class indices.
             rate: learning rate of this step.
             mix: what the maps were mixed with, if they were.
+            start: a unit behind the cut: the maps enter there, and for this one step the units
+                before it stay as they are, momentum and averages included.
         """
+        shallow = start is not None and start > self.cut
+        first = start if start is not None and shallow else self.cut
         # one sample has no spread of its own: BatchNorm then takes the statistics it knows
-        self.chain.train_from(self.cut if len(maps) > 1 else len(self.chain))
+        self.chain.train_from(first if len(maps) > 1 else len(self.chain))
 
         def run(tail: Run) -> tuple[Tensor, Tensor]:
             with self._autocast():
@@ -113,7 +125,10 @@ class Trainer:
             torch.autograd.backward(loss)
             return logits, loss
 
-        logits, loss = self._tail.step(run)
+        if shallow:
+            logits, loss = run(lambda x: self.chain.run(x, first, len(self.chain)))
+        else:
+            logits, loss = self._tail.step(run)
         norm = nn.utils.clip_grad_norm_(self._parameters, self.settings.clip_norm, foreach=True)
         loss = loss.detach()
         taken = loss.isfinite() & norm.isfinite() & (loss <= self.settings.loss_limit)
@@ -122,7 +137,8 @@ class Trainer:
         # the fused optimizer looks at this on the device, as for a gradient scaler
         self.optimizer.found_inf = (~taken).float()  # type: ignore[attr-defined]
         self.optimizer.step()
-        self.averages.after_step()
+        if not shallow:
+            self.averages.after_step()
         return Step(loss, taken, logits.detach().argmax(1) == targets)
 
     def take_averages(self, cut: int) -> None:

@@ -60,10 +60,12 @@ class RecordingLearner:
         self.classes: list[str] = []
         self.labels: list[str] = []
         self.reports: list[dict[str, Any]] = []
+        self.waiting: list[int] = []
         self.version: int | None = None
 
-    def learn(self, samples: Sequence[Sample]) -> Told:
+    def learn(self, samples: Sequence[Sample], *, waiting: int = 0) -> Told:
         labels = [s.label for s in samples]
+        self.waiting.append(waiting)
         self.story("learn", ",".join(labels))
         self.labels += labels
         self.classes += [x for x in dict.fromkeys(labels) if x not in self.classes]

@@ -38,6 +38,15 @@ def test_every_sample_is_learned_once_and_in_order(world: World) -> None:
     ]
 
 
+def test_the_learner_is_told_how_many_wait_behind_each_batch(
+    make: Callable[..., World],
+) -> None:
+    world = make(checkpoint_s=1.0)  # what is saved and taken off the stream waits no more either
+    world.publish(*"abcdefghijklm")
+    world.run(turns=6)
+    assert world.learner.waiting == [0, 5, 1, 0]  # nothing was counted before the first
+
+
 def test_checkpoints_are_made_as_often_as_set_while_samples_come(world: World) -> None:
     world.publish(*"abcdefghijklmnopqrstuvwx")  # 6 full batches, a second each
     world.run(turns=6)

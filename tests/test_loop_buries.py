@@ -93,7 +93,10 @@ def test_a_sample_that_kills_the_learner_is_buried_after_three_deaths(world: Wor
         learn = learner.learn
 
         def deadly(
-            samples: Sequence[Sample], learn: Callable[[Sequence[Sample]], Told] = learn
+            samples: Sequence[Sample],
+            *,
+            waiting: int = 0,
+            learn: Callable[[Sequence[Sample]], Told] = learn,
         ) -> Told:
             if any(s.label == "poison" for s in samples):
                 raise RuntimeError("dead")

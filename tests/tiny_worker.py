@@ -56,7 +56,7 @@ class TinyLearner:
         self.classes: list[str] = []
         self.numbers: list[int] = []
 
-    def learn(self, samples: Sequence[Sample]) -> Told:
+    def learn(self, samples: Sequence[Sample], *, waiting: int = 0) -> Told:
         with (self.folder / "progress").open("a") as progress:
             for sample in samples:
                 progress.write(f"{number_of(sample)}\n")

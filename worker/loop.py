@@ -87,6 +87,7 @@ class Loop:
         self.events: list[Event] = []
         self.unsaid: list[tuple[int, str]] = []  # versions that Redis has not heard of
         self.told_at = float("-inf")
+        self.waiting = 0  # samples on the stream that are not learned yet, as last counted
         self.gap_told = False
 
     def turn(self) -> None:
@@ -122,7 +123,8 @@ class Loop:
 
     def learn(self, samples: Sequence[Sample]) -> None:
         """Test, then train; drift, reset and drop happen inside, and are in the report."""
-        report = self.parts.learner.learn(samples)
+        self.waiting = max(0, self.waiting - len(samples))
+        report = self.parts.learner.learn(samples, waiting=self.waiting)
         self.events += report.events
         self.versions.learned(report.count, urgent=report.should_publish)
         self.checkpoints.learned(report.count)
@@ -230,6 +232,7 @@ class Loop:
         if counts.missing > 0:
             self.parts.stream.ack(self.saved)  # counts what another hand deleted
             counts = self.parts.stream.counts()
+        self.waiting = max(0, counts.pending - self.checkpoints.unsaved)
         self.parts.metrics.account(counts, self.parts.stream.buried)
         self.told_at = self.clock()
 

@@ -9,10 +9,11 @@ from learndrop.bench.estimates import Estimate
 from learndrop.bench.runs import Group, Run
 from learndrop.bench.tables import over_seeds
 
-OURS = "learndrop"
+OURS, KEEPING_UP = "learndrop", "learndrop, keeping up"
 LOOKS: dict[str, tuple[str, str]] = {
     # family: colour, marker; a family of several strategies is joined by a line
     OURS: ("#0072B2", "*"),
+    KEEPING_UP: ("#0072B2", "p"),
     "full fine-tuning": ("#000000", "o"),
     "drift-aware thinning": ("#D55E00", "s"),
     "full with replays": ("#E69F00", "^"),

@@ -27,7 +27,8 @@ class Job:
         rate: samples a second in real time; 0 for a stream that waits.
         backlog: samples that may wait in real time.
         clock: `wall`, or `processor` where others compute meanwhile; that one is fair between
-            strategies only on one thread, since threads that wait for each other count too.
+            strategies only on one thread, since threads that wait for each other count too. Or
+            `operations`, which are the same on every machine.
     """
 
     data: str = "digits"

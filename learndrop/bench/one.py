@@ -11,8 +11,10 @@ import torch
 from learndrop import datasets
 from learndrop.bench.arrivals import Arrivals
 from learndrop.bench.jobs import Job, from_json
+from learndrop.bench.operations import Operations
 from learndrop.bench.play import play
 from learndrop.bench.strategies import strategy
+from learndrop.bench.strategies.strategy import Clock
 from learndrop.bench.streams import stream
 from learndrop.settings import load_settings
 
@@ -30,8 +32,12 @@ def run(job: Job) -> dict[str, Any]:
     data = datasets.load(job.data, settings.image_size, seed=job.seed)
     played = stream(job.stream, data, job.length, worlds=job.worlds, seed=job.seed)
     arrivals = Arrivals(job.rate, job.backlog) if job.rate else None
-    clock = {"wall": time.perf_counter, "processor": time.process_time}[job.clock]
-    return {"job": job.to_json(), **play(played, rival, settings, arrivals, clock)}
+    clocks: dict[str, Clock] = {
+        "wall": time.perf_counter,
+        "processor": time.process_time,
+        "operations": Operations(),
+    }
+    return {"job": job.to_json(), **play(played, rival, settings, arrivals, clocks[job.clock])}
 
 
 def do(job: dict[str, Any]) -> dict[str, Any]:

@@ -47,6 +47,9 @@ def bench(
     processor: Annotated[
         bool, typer.Option("--processor-seconds", help="On one thread, where others compute too.")
     ] = False,
+    operations: Annotated[
+        bool, typer.Option("--operations", help="Seconds are counted operations: no machine's.")
+    ] = False,
     out: Annotated[Path, typer.Option(help="Folder for runs, tables and plots.")] = Path(
         "out/bench"
     ),
@@ -119,7 +122,7 @@ def bench(
         real_time=plan.real_time if real_time is None else real_time,
         backlog=plan.backlog if backlog is None else backlog,
         depth=plan.depth if depth is None else depth,
-        clock="processor" if processor else "wall",
+        clock="operations" if operations else "processor" if processor else "wall",
     )
     if strategy:
         from learndrop.bench.strategies import strategy as known  # torch comes with them

@@ -42,7 +42,7 @@ ORACLE = tuple(
     )
 )
 LONG = (*SHORT, "replays:replays=7", *ORACLE)
-IN_REAL_TIME = ("plain", "learndrop", "drift-aware:share=0.33", "head-only")
+IN_REAL_TIME = ("plain", "learndrop", "keeping-up", "drift-aware:share=0.33", "head-only")
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Plan:
             training keeps; 0 does not.
         backlog: samples that may wait in real time.
         depth: samples of a world for noise in each unit in turn; 0 does not.
-        clock: `wall`, or `processor` where others compute meanwhile.
+        clock: `wall`, `processor` where others compute meanwhile, or `operations`.
     """
 
     data: str = "digits"

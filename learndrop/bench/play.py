@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from learndrop.bench.arrivals import Arrivals
+from learndrop.bench.operations import Operations
 from learndrop.bench.strategies.strategy import Clock, Strategy
 from learndrop.bench.streams import Stream
 from learndrop.learner import Learner
@@ -74,6 +75,8 @@ def play(
     """
     own = settings.model_copy(update=dict(strategy.settings))
     learner = strategy.learner(own, clock)
+    if isinstance(clock, Operations):
+        clock.follow(learner.ledger)
     strategy.begin(learner, stream)
     batches, store, events = Batches(), Store(), []
     start, cpu = time.perf_counter(), time.process_time()
@@ -83,7 +86,7 @@ def play(
         begun = clock()
         late = arrivals is not None and arrivals.late(len(batch))
         trains = strategy.trains(learner, number) and not late
-        report = learner.learn(batch, train=trains)
+        report = learner.learn(batch, train=trains, waiting=arrivals.waiting if arrivals else 0)
         took = clock() - begun
         if arrivals is not None:
             arrivals.took(took)

@@ -17,6 +17,11 @@ from learndrop.errors import BadInput, DamagedFile
 CURVE = 512  # samples over which a curve's accuracy is taken
 RECOVERED = 256  # the same for "has it recovered", where a shorter view reacts sooner
 FEWEST = 64
+SECONDS = {
+    "wall": "",
+    "processor": "; seconds are the processor's",
+    "operations": "; a second is 100 GFLOP, counted",
+}
 
 
 @dataclass(frozen=True)
@@ -136,13 +141,12 @@ class Group:
         return (
             f"{job['data']}, {run.data['network']}, {job['stream']} stream of {job['length']:,}"
             f" samples a world ({worlds}){paced}; {seeds} seed{'s' * (seeds > 1)}"
-            + "; seconds are the processor's"
-            * (self.clock == "processor")
+            + SECONDS[self.clock]
         )
 
     @property
     def clock(self) -> str:
-        """Whose seconds theirs are: `wall` or `processor`."""
+        """Whose seconds theirs are: one of SECONDS."""
         return str(self.runs[0].job["clock"])
 
     @property

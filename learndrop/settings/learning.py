@@ -30,9 +30,12 @@ class LearningSettings(Room):
     """Compile what is in training with torch.compile, anew for each cut (seconds, for each)."""
     replays: Literal["auto", "0", "1", "2", "3", "5", "7"] = "auto"
     """Replayed samples for each arriving one; `auto` replays in ordered or young worlds."""
-    budget: Literal["seconds", "replays"] = "seconds"
-    """What dropping saves is saved, or spent on replays (at most 7 a sample) up to full training's
-    FLOPs; only where `replays` is `auto`."""
+    budget: Literal["seconds", "replays", "arrivals"] = "seconds"
+    """What dropping saves is saved; or spent on replays (at most 7 a sample, up to full training's
+    FLOPs; only where `replays` is `auto`); or on `arrivals`: who falls behind trains the last units
+    alone until it has caught up (then what is learned hangs on the clock too)."""
+    hurry_waiting: int = Field(128, ge=1)
+    """Waiting samples from which on a step trains the last units alone, with that budget."""
     replay_samples: int = Field(4096, ge=1, le=10_000_000)
     """Most raw samples in the replay buffer."""
     replay_bytes: int = Field(64 * MIB, ge=1)

@@ -12,6 +12,7 @@ from typing import Any
 from learndrop.bench.given import assignment
 from learndrop.bench.strategies.dropping import (
     HeadOnly,
+    KeepingUp,
     LatentReplay,
     Learndrop,
     RandomPrefix,
@@ -25,6 +26,7 @@ from learndrop.errors import BadInput
 
 STRATEGIES: dict[str, type[Strategy]] = {
     "learndrop": Learndrop,
+    "keeping-up": KeepingUp,
     "plain": Plain,
     "replays": Replays,
     "drift-aware": DriftAware,

@@ -20,6 +20,13 @@ class Learndrop(Strategy):
     family: ClassVar[str] = "learndrop"
 
 
+class KeepingUp(Learndrop):
+    """The same, but where it falls behind it trains the last units alone until it has caught up."""
+
+    family: ClassVar[str] = "learndrop, keeping up"
+    differs: ClassVar[Mapping[str, Any]] = {"budget": "arrivals"}
+
+
 class HeadOnly(Strategy):
     """Only the last unit ever trains."""
 

@@ -1,0 +1,77 @@
+"""One training step of a learner: what goes in, and what becomes of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from learndrop.guard import Judgement
+
+if TYPE_CHECKING:
+    from learndrop.learner import Learner
+
+
+def step(learner: Learner, maps: Tensor, targets: NDArray[np.int64], start: int) -> float:
+    """Train on arriving samples, with replays beside them.
+
+    Args:
+        learner: whose weights move.
+        maps: [N, ...] that enter the unit `start`, of the arriving samples.
+        targets: class indices [N].
+        start: the first unit that trains: the cut, or one behind it where there is hurry.
+
+    Returns:
+        the loss; nan where the step was not taken.
+    """
+    n, hurried = len(targets), start > learner.trainer.cut
+    if not hurried:
+        maps, targets = _with_replays(learner, maps, targets)
+    rate = learner.rate
+    with learner.timed("train"):
+        wanted = torch.from_numpy(targets).to(learner.device)
+        maps, mix = learner.rehearsal.mixed(maps.to(learner.device), wanted, n)
+        taken_step = learner.trainer.step(maps, wanted, rate, mix, start=start)
+        loss, taken = float(taken_step.loss), bool(taken_step.taken)
+        learner.ledger.train(start, len(targets), arriving=n)
+    judged = learner.guard.after_step(loss, taken=taken)
+    if judged != "good":
+        _not_taken(learner, judged)
+    else:
+        learner.progress.loss = loss
+        if not hurried:  # of units that stood still nothing can be read
+            learner.settling.scorer.after_step(rate)
+    learner.life.steps += 1
+    learner.life.hurried += hurried
+    return loss if taken else float("nan")
+
+
+def _with_replays(
+    learner: Learner, maps: Tensor, targets: NDArray[np.int64]
+) -> tuple[Tensor, NDArray[np.int64]]:
+    scratch = not learner.settings.weights
+    count = learner.rehearsal.replays(
+        learner.labels, learner.samples_in_world, from_scratch=scratch
+    )
+    places = learner.rehearsal.places(len(targets) * count)
+    if not len(places):
+        return maps, targets
+    with learner.timed("build"):
+        maps = torch.cat([maps, learner.rehearsal.maps(places, learner.floats)])
+    return maps, np.concatenate([targets, learner.replay.targets[places]])
+
+
+def _not_taken(learner: Learner, judged: Judgement) -> None:
+    """A step that did not count, or weights that came back instead of it."""
+    learner.life.skipped += 1
+    learner.trainer.forget_momentum()
+    if judged != "skip":
+        learner.trainer.averages.start_over()
+        learner.features.clear()  # the spoilt units may have made some of the maps
+        learner.rehearsal.open_store()
+        learner.settling.scorer.start(learner.trainer.trained)
+        learner.publish_soon()
+    learner.tell("skip" if judged == "skip" else "rollback", learner.guard.why)
