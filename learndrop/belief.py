@@ -105,7 +105,7 @@ class Belief:
         if not self.reserve.tells:
             return None
         images, targets = self.reserve.held()
-        self._ledger.build(0, len(self._trainer.chain.units), len(targets))
+        self._ledger.probe(len(targets))
         return self.share_right(images, targets)
 
     def share_right(self, images: NDArray[np.uint8], targets: NDArray[np.int64]) -> float:

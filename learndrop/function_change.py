@@ -43,11 +43,11 @@ class FunctionScorer:
         chain: the whole network.
         probe: gives float images [N, 3, S, S], or None while there are too few. Asked again only
             after `forget`.
-        pay: told how many images passed the network.
+        pay: told how many images passed the network, and the FLOPs of comparing their outputs.
     """
 
     def __init__(
-        self, chain: Chain, probe: Callable[[], Tensor | None], pay: Callable[[int], None]
+        self, chain: Chain, probe: Callable[[], Tensor | None], pay: Callable[[int, int], None]
     ) -> None:
         self._chain, self._ask, self._pay = chain, probe, pay
         self._probe: Tensor | None = None
@@ -73,16 +73,18 @@ class FunctionScorer:
             return {u: {} for u in self._units}
         now = self._outputs(self._probe)
         scores: dict[int, Scores] = {}
+        compared = 0
         for unit in self._units:
             before = self._before.get(unit)
             scores[unit] = {} if before is None else {"function": 1.0 - cka(before, now[unit])}
+            compared += 0 if before is None else before.numel() + now[unit].numel()
+        self._pay(len(self._probe), 2 * compared * len(self._probe))  # two matrices of [N, N]
         self._before = {u: now[u] for u in self._units}
         return scores
 
     @torch.no_grad()
     def _outputs(self, x: Tensor) -> list[Tensor]:
         self._chain.eval()
-        self._pay(len(x))
         outputs = []
         for unit in self._chain.units:
             x = unit.module(x)

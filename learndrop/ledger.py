@@ -98,6 +98,11 @@ class Ledger:
             cost += self.backward_cost(trained_from)
         self._by_kind["probe"] += n * cost
 
+    def look(self, n: int, beside: int) -> None:
+        """n images passed the whole network, and `beside` more was spent on what came out."""
+        self.probe(n)
+        self._by_kind["probe"] += beside
+
     # -- the account ------------------------------------------------------------------------
 
     @property

@@ -122,7 +122,7 @@ def make_scorer(
     name: str,
     chain: Chain,
     probe: Callable[[], Tensor | None],
-    pay: Callable[[int], None],
+    pay: Callable[[int, int], None],
 ) -> Scorer:
     """What reads motion, persistence and the score of that name.
 
@@ -130,7 +130,7 @@ def make_scorer(
         name: a key of `KEYS`.
         chain: the whole network.
         probe: gives `PROBED` images as the network's input, or None while there are too few.
-        pay: told of images that passed the whole network for it.
+        pay: told of images that passed the whole network for it, and of FLOPs beside.
     """
     if name == "persistence":
         return MotionScorer()

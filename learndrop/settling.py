@@ -70,7 +70,7 @@ class Settling:
         self._chain, self._ledger, self._settings = chain, ledger, settings
         self._device = next(chain.parameters()).device
         self._window = settings.window * settings.batch  # samples
-        self.scorer = make_scorer(settings.score, chain, probe, ledger.probe)
+        self.scorer = make_scorer(settings.score, chain, probe, ledger.look)
         own = settings.persistence_low if settings.score == "persistence" else settings.score_low
         self.rule = DropRule(
             len(chain.units),

@@ -146,6 +146,24 @@ def test_runs_by_the_processors_clock_are_a_group_of_their_own(out: Path) -> Non
     assert table(other).count("|  |") == len(beside)  # others took of that time what they took
 
 
+@pytest.mark.parametrize(("probe", "reached"), [(199, "yes"), (210, "**no**")])
+def test_the_guards_are_held_to_their_share_of_what_full_training_costs(
+    out: Path, probe: int, reached: str
+) -> None:
+    (group,) = [g for g in grouped(read_runs(out / RUNS)) if g.name.endswith("abrupt-320")]
+
+    def with_guards(flops: int) -> list[Run]:
+        spent = {"full": 10_000, "done": 8_000}
+        return [
+            Run({**r.data, "flops": {**spent, "by_kind": {"test": 0, "probe": flops}}})
+            for r in group.runs
+        ]
+
+    share = f"{probe / 100:.2f} % ({probe / 80:.2f} % of its own) | {reached} |"
+    assert share in aims(grouped(with_guards(probe)))
+    assert "guards" not in aims(grouped(with_guards(0)))  # from before they were counted
+
+
 def test_no_folder_of_this_machine_is_in_a_run(out: Path) -> None:
     assert str(out) not in "".join(p.read_text() for p in (out / RUNS).glob("*.json"))
     assert aims(grouped(read_runs(out / RUNS)))

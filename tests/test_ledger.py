@@ -9,10 +9,13 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from learndrop import networks
+from learndrop.candidate import Candidate
 from learndrop.chain import Chain
 from learndrop.errors import DamagedFile
+from learndrop.learner import Learner
 from learndrop.ledger import Ledger
 from learndrop.units import cut
+from tests.learning import digits, learn, quick_learner
 
 
 class Paper(nn.Module):
@@ -161,3 +164,37 @@ def test_sums_larger_than_json_takes_are_still_told() -> None:
     again = Ledger(paper())
     again.load_json(orjson.loads(orjson.dumps(ledger.to_json())))
     assert again.totals()["done"] == pytest.approx(WHOLE * 2.0**60)
+
+
+def done(learner: Learner) -> int:
+    return int(learner.ledger.totals()["done"])
+
+
+def test_every_pass_of_the_network_is_in_the_account() -> None:
+    """Answers, steps, a candidate beside, scores of outputs, looks at a reset, the reserve."""
+    own = {"candidate": True, "score": "function", "recovery_samples": 512}
+    learner = quick_learner(classes=tuple("0123456789"), **own)
+    learn(learner, digits("clean", length=1120))
+    learner.drop_to(3, "by hand")
+    learner.candidate = Candidate(learner.trainer, "warned")
+    assert learner.belief.reserve.tells
+    types: list[str] = []
+    for batch in digits("rotated90", length=800, seed=1).batches(32):
+        learner.ledger.step_costs()  # a count that is made once a unit: not inside another one
+        before = done(learner)
+        with FlopCounterMode(display=False) as counter:
+            types += [e.type for e in learner.learn(batch).events]
+            learner.belief.fitness()
+        assert counter.get_total_flops() == done(learner) - before, types
+    assert {"drift", "reset"} <= set(types)
+
+
+def test_what_a_version_is_measured_with_is_a_guard() -> None:
+    learner = quick_learner(classes=tuple("0123456789"))
+    learn(learner, digits("clean", length=1120))
+    before = dict(learner.ledger.totals()["by_kind"])
+    assert learner.belief.fitness() is not None
+    after = learner.ledger.totals()["by_kind"]
+    whole = learner.ledger.forward_cost(0, len(learner.chain.units))
+    assert after.pop("probe") - before.pop("probe") == whole * len(learner.belief.reserve)
+    assert after == before

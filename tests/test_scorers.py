@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,9 +80,9 @@ def test_cka_knows_neither_scale_nor_rotation_but_a_new_function() -> None:
 def test_function_change_begins_at_the_unit_that_changed() -> None:
     torch.manual_seed(0)
     chain = units.cut(build("small-resnet10", 4), torch.zeros(1, 3, 16, 16))
-    paid: list[int] = []
+    paid: list[tuple[int, int]] = []
     probe = torch.randn(16, 3, 16, 16)
-    scorer = FunctionScorer(chain, lambda: probe, paid.append)
+    scorer = FunctionScorer(chain, lambda: probe, lambda n, beside: paid.append((n, beside)))
     parameters = {u.position: list(u.module.parameters()) for u in chain.units}
     scorer.start(parameters)
     assert all(not s for s in scorer.read().values())
@@ -92,12 +93,13 @@ def test_function_change_begins_at_the_unit_that_changed() -> None:
     told = {u: s["function"] for u, s in scorer.read().items()}
     assert told[0] == pytest.approx(0, abs=1e-5) and told[1] == pytest.approx(0, abs=1e-5)
     assert all(told[u] > 0.01 for u in range(2, len(chain)))
-    assert paid == [16, 16]
+    numbers = sum(math.prod(u.out_shape) for u in chain.units)  # that one picture has as outputs
+    assert paid == [(16, 0), (16, 2 * 2 * 16 * 16 * numbers)]
 
 
 def test_function_change_waits_for_its_probe() -> None:
     chain = units.cut(build("small-resnet10", 4), torch.zeros(1, 3, 16, 16))
-    scorer = FunctionScorer(chain, lambda: None, lambda n: None)
+    scorer = FunctionScorer(chain, lambda: None, lambda *_: None)
     scorer.start({u.position: list(u.module.parameters()) for u in chain.units})
     assert all(s == {} for s in scorer.read().values())
 
@@ -118,7 +120,7 @@ def test_motion_share_is_against_its_highest() -> None:
 def test_a_score_goes_on_identically_after_save_and_load(name: str) -> None:
     chain = units.cut(build("small-resnet10", 4), torch.zeros(1, 3, 16, 16))
     probe = torch.randn(8, 3, 16, 16)
-    made: Callable[[], Scorer] = lambda: make_scorer(name, chain, lambda: probe, lambda n: None)  # noqa: E731
+    made: Callable[[], Scorer] = lambda: make_scorer(name, chain, lambda: probe, lambda *_: None)  # noqa: E731
     parameters = {u.position: list(u.module.parameters()) for u in chain.units}
     torch.manual_seed(0)
 

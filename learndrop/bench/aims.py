@@ -229,6 +229,20 @@ def stationary(group: Group) -> list[Figure]:
     return figures
 
 
+def guards(group: Group) -> list[Figure]:
+    """FLOPs of all that only looks: at weights after a drift, by candidates, the codec's gate and
+    scores of outputs, not by what measures versions: a bench publishes none. Runs from before
+    these were counted have no figure."""
+    ours = group.of(OURS)
+    if not any(run.guard_flops for run in ours):
+        return []
+    full = over_seeds(ours, lambda r: r.guard_flops / r.data["flops"]["full"])
+    done = over_seeds(ours, lambda r: r.guard_flops / r.data["flops"]["done"])
+    told = f"{full.text(scale=100, digits=2)} % ({done.text(scale=100, digits=2)} % of its own)"
+    what = "learndrop's guards' share of FLOPs, of what full training costs"
+    return [Figure(what, "at most 2 %", told, full.mean <= 0.02)]
+
+
 def store(group: Group) -> list[Figure]:
     """What the stored maps weigh, and what they cost in accuracy against no store at all."""
     if not (_plays_drifts(group) and group.of(OURS)):
@@ -281,6 +295,7 @@ MEASURES: tuple[Callable[[Group], list[Figure]], ...] = (
     recovery,
     depth_located,
     stationary,
+    guards,
     store,
     real_time,
 )

@@ -111,7 +111,7 @@ def measure(trial: Trial) -> dict[str, Any]:
 
 
 def _all_scores(learner: Learner) -> Together:
-    function = FunctionScorer(learner.chain, learner.probe, learner.ledger.probe)
+    function = FunctionScorer(learner.chain, learner.probe, learner.ledger.look)
     scorer = Together(ShareScorer(), DirectednessScorer(), GradientScorer(), function)
     scorer.start(learner.trainer.trained)
     return scorer

@@ -62,6 +62,11 @@ class Run:
         return float(flops["done"] - flops["by_kind"]["test"]) / 1e12
 
     @property
+    def guard_flops(self) -> int:
+        """Floating point operations that only looked at something, and taught nothing."""
+        return int(self.data["flops"]["by_kind"]["probe"])
+
+    @property
     def worlds(self) -> list[str]:
         return [str(w["name"]) for w in self.data["worlds"]]
 
