@@ -13,7 +13,7 @@ RUNTIME = service worker local
 SOURCES = learndrop service worker deploy tests
 # Tests share the cores with each other: one compute thread each, and never more than 4 at once.
 PYTEST = OMP_NUM_THREADS=1 $(RUN) -m pytest
-PARALLEL = -n auto --maxprocesses 4 --dist loadfile -m "not slow"
+PARALLEL = -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up test check bench bench-long bench-http bench-ingest chaos fuzz soak compose-test clean

@@ -7,6 +7,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 OURS = tuple(f"{ROOT / name}/" for name in ("learndrop", "service", "worker"))
 
@@ -27,3 +29,33 @@ def refuse(event: str, given: tuple[Any, ...]) -> None:
 
 
 sys.addaudithook(refuse)
+
+
+# Files of few tests that take minutes, the longest first. Handed out last, one process would be
+# left alone with them at the end.
+LONGEST = (
+    "test_bench_command",
+    "test_demo_run",
+    "test_fuzz",
+    "test_worker",
+    "test_worker_kills",
+    "test_local",
+    "test_epochs",
+    "test_trainer",
+    "test_slow_clients",
+    "test_gap",
+    "test_deletions",
+    "test_bench_rank",
+    "test_misconf",
+    "test_past",
+    "test_library_docs",
+    "test_environment",
+    "test_bench_operations",
+    "test_earlier",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))

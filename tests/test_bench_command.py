@@ -11,7 +11,7 @@ from PIL import Image
 
 from learndrop.bench.aims import aims
 from learndrop.bench.command import bench
-from learndrop.bench.plans import Plan, Played, long_form, short_form
+from learndrop.bench.plans import IN_REAL_TIME, Plan, Played, long_form, short_form
 from learndrop.bench.redraw import RUNS, TABLES, page, redraw
 from learndrop.bench.runs import Run, grouped, read_runs
 from learndrop.bench.strategies import strategy
@@ -41,7 +41,7 @@ def test_a_bench_does_all_its_runs_and_none_twice(out: Path) -> None:
     files = sorted((out / RUNS).glob("*.json"))
     runs = read_runs(out / RUNS)
     units = runs[0].data["units"]
-    assert len(files) == 4 + 4 + units
+    assert len(files) == 4 + len(IN_REAL_TIME) + units
     written = {p: p.stat().st_mtime_ns for p in files}
     said: list[str] = []
     assert bench(PLAN, out=out, say=said.append)
@@ -73,7 +73,7 @@ def test_samples_come_faster_than_full_training_was_measured_to_keep(out: Path) 
                r.job["stream"] == "abrupt" and not r.job["rate"]]  # fmt: skip
     kept = full.data["samples"] / (full.train_s + full.data["seconds"]["test"])
     paced = [r for r in read_runs(out / RUNS) if r.job["rate"]]
-    assert len(paced) == 4
+    assert len(paced) == len(IN_REAL_TIME)
     assert all(r.job["rate"] == pytest.approx(2 * kept, rel=0.01) for r in paced)
 
 
