@@ -8,6 +8,7 @@ all units; a candidate that was perturbed, if it proves better.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from learndrop.candidate import LIFE, Candidate
 from learndrop.earlier import Ended, fits_better, restored
+from learndrop.head_fault import head_alone
 from learndrop.life import Recovery
 from learndrop.watch import Alarm, Verdict
 
@@ -116,10 +118,12 @@ def _end_world(learner: Learner, alarm: Alarm) -> None:
 
 def _take_in(learner: Learner, verdict: Verdict) -> None:
     """Some batches after the alarm: do what the change asks for."""
+    verdict = _told_from_head(learner, verdict)
     learner.trainer.rename(verdict.renames)
     learner.replay.misname({*verdict.renames, *verdict.renames.values()})
     candidate, learner.candidate = learner.candidate, None
-    statistics = verdict.onset is not None
+    # what enters the head is as before where it alone is at fault
+    statistics = verdict.onset is not None and verdict.onset < len(learner.chain.units)
     if statistics:
         learner.adapt_statistics()
     places = learner.replay.newest(PROBED)
@@ -152,6 +156,14 @@ def _take_in(learner: Learner, verdict: Verdict) -> None:
         renamed_share=verdict.renamed_share,
         renamed={names[new]: names[old] for new, old in verdict.renames.items()},
     )
+
+
+def _told_from_head(learner: Learner, verdict: Verdict) -> Verdict:
+    """The verdict; with the head as its onset where it is that, not the input."""
+    parts = learner.trainer, learner.replay, learner.floats, learner.ledger
+    if verdict.still and head_alone(*parts, verdict.accuracy_before):
+        return replace(verdict, onset=len(learner.chain.units))
+    return verdict
 
 
 def _come_back(learner: Learner, places: NDArray[np.int64], now: float, verdict: Verdict) -> bool:

@@ -168,6 +168,14 @@ class ReplayBuffer:
         places = np.flatnonzero(self.worlds[: self.size] == self.world)
         return places[np.argsort(-self.ids[places], kind="stable")][:most]
 
+    def earlier(self, most: int) -> NDArray[np.int64]:
+        """Places of the newest samples from before the present world, newest first, but for those
+        of a world with other names and of senders that are not believed."""
+        n = self.size
+        its = (self.worlds[:n] != self.world) & ~self.misnamed[:n]
+        places = np.flatnonzero(its & (self.senders[:n] != DISOWNED))
+        return places[np.argsort(-self.ids[places], kind="stable")][:most]
+
     def spread(self, most: int) -> NDArray[np.int64]:
         """Places of at most so many samples of the present world, evenly over the time since it
         began: where classes come one after the other, the newest are of one."""

@@ -45,12 +45,14 @@ class Verdict:
     """What changed.
 
     Attributes:
-        onset: position of the first unit whose input differs (0: the pictures themselves); None
-            where only the labels changed.
+        onset: position of the first unit whose input differs (0: the pictures themselves); the
+            number of units where only the head's answers do; None where only the labels changed.
         strengths: how far each position lies above its quiet mean, in quiet spreads.
         accuracy_before: before the alarm.
         renamed_share: share of answers that would be right under new names; None if unknown.
         renames: which class each class was called before, where only the labels changed.
+        still: the answers are scattered, yet the statistics of all maps are as before: an onset of
+            0 is a guess then, it may be the head's (head_fault.py).
     """
 
     onset: int | None
@@ -58,12 +60,15 @@ class Verdict:
     accuracy_before: float
     renamed_share: float | None = None
     renames: dict[int, int] = field(default_factory=dict)
+    still: bool = False
 
     def cause(self, units: Sequence[str]) -> str:
         """The verdict as a sentence; `units` are the names of the network's units.
 
         >>> Verdict(2, [0.0, 0.0, 9.0], 0.9).cause(["stem", "middle", "head"])
         'the change begins at middle'
+        >>> Verdict(3, [0.0, 0.0, 0.0], 0.9).cause(["stem", "middle", "head"])
+        'the change begins at head'
         >>> Verdict(None, [0.0, 0.0, 0.0], 0.9).cause(["stem", "middle", "head"])
         'the pictures are as before: the labels changed'
         """
@@ -147,7 +152,7 @@ class Watch:
         # the answers know better than the statistics: a turned picture has those of an upright
         # one, and a batch of unlucky pictures shifts them without meaning anything
         if share < 0.8 * accuracy:  # scattered
-            return Verdict(onset or 0, strengths, accuracy, share)
+            return Verdict(onset or 0, strengths, accuracy, share, still=onset is None)
         new_names = renames(self._answers, self._targets)
         if not new_names:  # right under the old names as often: these say nothing then
             return Verdict(onset, strengths, accuracy)

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from learndrop.replay import ReplayBuffer
+from learndrop.replay import DISOWNED, ReplayBuffer
 
 
 def make_buffer(samples: int = 10, max_bytes: int = 10**9, old: float = 0.0) -> ReplayBuffer:
@@ -102,6 +102,17 @@ def test_old_samples_under_old_names_are_drawn_no_more_until_their_world_is_back
     assert len(again.draw(50)) == 7
     buffer.rejoin(0)
     assert len(buffer.draw(50)) == 15
+
+
+def test_earlier_samples_are_those_that_can_be_believed_and_have_the_same_names() -> None:
+    buffer = make_buffer(20)
+    fill(buffer, [0, 1, 2, 3])
+    buffer.new_world(since=4)
+    fill(buffer, [0, 1], first=4)
+    assert buffer.ids[buffer.earlier(3)].tolist() == [3, 2, 1]  # the newest of them first
+    buffer.misname({2})
+    buffer.senders[buffer.ids == 1] = DISOWNED
+    assert buffer.ids[buffer.earlier(9)].tolist() == [3, 0]
 
 
 def test_spread_over_the_world_are_samples_of_all_its_time() -> None:
