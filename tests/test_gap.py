@@ -17,7 +17,7 @@ from learndrop.messages import Sample
 from tests.processes import Processes, processes, wait_until
 from tests.servers import client_of, leading, require_server, settings_on
 from tests.test_worker_kills import Service
-from tests.tiny_worker import SIZE, number_of, saved
+from tests.tiny_worker import EAGER, number_of, saved
 
 __all__ = ["processes"]
 
@@ -151,11 +151,7 @@ async def test_a_worker_told_to_go_on_learns_all_that_comes_after_each_loss_once
         pair.first,
         data_dir=tmp_path / "data",
         on_gap="go_on",
-        image_size=SIZE,
-        batch=8,
-        batch_wait_s=0.02,
-        checkpoint_s=0.1,
-        publish_s=0.1,
+        **EAGER,
     )
     service = Service(settings)
     worker = processes.start("tests.tiny_worker", settings)
@@ -199,11 +195,7 @@ async def test_a_promoted_replica_without_the_end_is_noticed_and_learned_from_on
     settings = settings_on(
         pair.first,
         data_dir=tmp_path / "data",
-        image_size=SIZE,
-        batch=8,
-        batch_wait_s=0.02,
-        checkpoint_s=0.1,
-        publish_s=0.1,
+        **EAGER,
     )
     service, board = Service(settings), ServiceBoard(settings)
     worker = processes.start("tests.tiny_worker", settings)

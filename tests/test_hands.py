@@ -16,7 +16,7 @@ from learndrop.settings import Settings
 from tests.processes import Processes, processes, wait_until
 from tests.servers import client_of, server, settings_on
 from tests.test_worker_kills import Service
-from tests.tiny_worker import SIZE
+from tests.tiny_worker import EAGER
 
 __all__ = ["processes", "server"]
 
@@ -83,11 +83,7 @@ def settings(server: EmbeddedRedis, tmp_path: Path) -> Settings:
     return settings_on(
         server,
         data_dir=tmp_path,
-        image_size=SIZE,
-        batch=8,
-        batch_wait_s=0.02,
-        checkpoint_s=0.1,
-        publish_s=0.1,
+        **EAGER,
         lease_s=1.0,
     )
 

@@ -23,7 +23,7 @@ from tests.processes import Processes, processes
 from tests.published import publish
 from tests.servers import client_of, require_server, settings_on
 from tests.services import JSON, NPZ, is_problem, listening_app, npz
-from tests.tiny_worker import SIZE, numbered, saved
+from tests.tiny_worker import EAGER, SIZE, numbered, saved
 
 __all__ = ["processes"]
 
@@ -108,11 +108,7 @@ def scene(stubborn: Stubborn, processes: Processes, tmp_path: Path) -> Iterator[
     settings = settings_on(
         stubborn.server,
         data_dir=tmp_path / "data",
-        image_size=SIZE,
-        batch=8,
-        batch_wait_s=0.02,
-        checkpoint_s=0.1,
-        publish_s=0.1,
+        **EAGER,
     )
     publish(settings.data_dir, image_size=SIZE)
     worker = processes.start("tests.tiny_worker", settings)

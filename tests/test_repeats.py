@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -187,13 +188,21 @@ def bury(server: EmbeddedRedis, tmp_path: Path) -> Iterator[tuple[Settings, Call
     consumer.close()
 
 
+@contextmanager
+def two_letters(
+    settings: Settings, bury: Callable[[], None]
+) -> Iterator[tuple[TestClient, str, str]]:
+    """A service with two dead letters, and their ids."""
+    bury()
+    with TestClient(create_app(settings)) as http:
+        first, second = (one["id"] for one in http.get("/v1/dead-letters").json()["dead_letters"])
+        yield http, first, second
+
+
 def test_a_dead_letter_is_put_back_once_and_answered_alike(
     bury: tuple[Settings, Callable[[], None]],
 ) -> None:
-    settings, more = bury
-    more()
-    with TestClient(create_app(settings)) as http:
-        first, second = (one["id"] for one in http.get("/v1/dead-letters").json()["dead_letters"])
+    with two_letters(*bury) as (http, first, second):
         key = {"idempotency-key": "k"}
         answers = [http.post(f"/v1/dead-letters/{first}/replay", headers=key) for _ in range(2)]
         assert [a.status_code for a in answers] == [202, 202]
@@ -212,10 +221,7 @@ def test_a_dead_letter_is_put_back_once_and_answered_alike(
 def test_dead_letters_are_thrown_away_once_and_answered_alike(
     bury: tuple[Settings, Callable[[], None]],
 ) -> None:
-    settings, more = bury
-    more()
-    with TestClient(create_app(settings)) as http:
-        first, second = (one["id"] for one in http.get("/v1/dead-letters").json()["dead_letters"])
+    with two_letters(*bury) as (http, first, second):
         key = {"idempotency-key": "k"}
         answers = [http.delete(f"/v1/dead-letters/{first}", headers=key) for _ in range(2)]
         assert [a.status_code for a in answers] == [200, 200]
@@ -225,7 +231,7 @@ def test_dead_letters_are_thrown_away_once_and_answered_alike(
         is_problem(http.delete(f"/v1/dead-letters/{first}"), 404, "not-kept")
         every = {"idempotency-key": "all"}
         assert http.delete("/v1/dead-letters", headers=every).json() == {"purged": 1, "left": 0}
-        more()
+        bury[1]()
         again = http.delete("/v1/dead-letters", headers=every)
         assert again.json() == {"purged": 1, "left": 0}
         assert http.get("/v1/dead-letters").json()["kept"]["unreadable"] == 2  # those stay

@@ -17,7 +17,7 @@ from learndrop.settings import Settings
 from tests.processes import Processes, processes, wait_until
 from tests.servers import server, settings_on
 from tests.test_worker_kills import Service, grown
-from tests.tiny_worker import SIZE, saved
+from tests.tiny_worker import EAGER, saved
 
 __all__ = ["processes", "server"]
 
@@ -30,11 +30,7 @@ def settings(server: EmbeddedRedis, tmp_path: Path) -> Settings:
     return settings_on(
         server,
         data_dir=tmp_path / "one",
-        image_size=SIZE,
-        batch=8,
-        batch_wait_s=0.02,
-        checkpoint_s=0.1,
-        publish_s=0.1,
+        **EAGER,
         lease_s=LEASE_S,
         max_deliveries=100,
     )

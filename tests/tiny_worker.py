@@ -32,6 +32,13 @@ from worker.parts import Parts
 from worker.stop import Stop
 
 SIZE = 8
+EAGER: dict[str, Any] = {  # settings under which it saves and publishes several times a second
+    "image_size": SIZE,
+    "batch": 8,
+    "batch_wait_s": 0.02,
+    "checkpoint_s": 0.1,
+    "publish_s": 0.1,
+}
 DIED = 77
 
 
