@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from learndrop import moving
 from learndrop.candidate import LIFE, Candidate
 from learndrop.earlier import Ended, fits_better, restored
 from learndrop.head_fault import head_alone
@@ -43,6 +44,7 @@ def answer(learner: Learner, noticed: Alarm | Verdict | None) -> None:
         for ruling in learner.belief.heed([lone]):
             learner.rule(ruling)
     elif isinstance(noticed, Alarm):
+        moving.abandon_thaw(learner, "a drift was told: what was thawed is as before")
         _end_world(learner, noticed)
         learner.life.drifts += 1
         learner.replay.new_world(since=learner.progress.samples - noticed.samples)

@@ -208,7 +208,7 @@ class Epochs:
             trainer.move_cut(move.cut)
             self._open_store()
         self.learner.life.drops += move.type == "drop"
-        self._tell(Event(move.type, time.time(), self.progress.samples, move.cause, move.cut))
+        self._tell(Event(move.event, time.time(), self.progress.samples, move.cause, move.cut))
 
     def _open_store(self) -> None:
         trainer, settings = self.learner.trainer, self.learner.settings

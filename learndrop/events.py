@@ -11,6 +11,7 @@ EventType = Literal[
     "drop",
     "freeze",
     "return",
+    "thaw",
     "drift",
     "reset",
     "publish",
@@ -28,6 +29,7 @@ class Event:
 
     Attributes:
         type: `drop` units left training; `freeze` on probation; `return` units came back;
+            `thaw` what is dropped trains for a window (a `drop` ends it);
             `drift` the stream changed; `reset` what was done about it; `publish` a new version;
             `grow` a new label; `rollback` weights taken back; `skip` a step not taken;
             `quarantine` a key is not believed; `release` it is again.

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from learndrop import drifts, networks, stepping
+from learndrop import drifts, moving, networks, stepping
 from learndrop.belief import Belief
 from learndrop.candidate import Candidate
 from learndrop.chain import Chain
@@ -115,7 +115,7 @@ class Learner:
         self._new_events, self._publish = [], False
         if not samples:
             return Report(0, 0, float("nan"), [], False, dict.fromkeys(self.life.seconds, 0.0))
-        before, resets = dict(self.life.seconds), self.life.resets
+        before, resets, cut = dict(self.life.seconds), self.life.resets, self.trainer.cut
         images = np.stack([s.image for s in samples])
         targets = self.targets_of([s.label for s in samples])
         ids = np.arange(self.progress.samples, self.progress.samples + len(samples))
@@ -151,7 +151,8 @@ class Learner:
             with self.timed("train"):
                 rows = torch.from_numpy(chosen)
                 drifts.beside(self, x[rows], targets[chosen], right[chosen])
-        same = self.life.resets == resets
+        # an alarm may have ended a thaw: then the maps are of weights that are gone
+        same = self.life.resets == resets and self.trainer.cut == cut
         maps = self._entering(x, outputs, same=same)
         with self.timed("build"):
             self.rehearsal.arrived(ids, maps, logits if same else None, targets)
@@ -222,37 +223,19 @@ class Learner:
     # -- drop -------------------------------------------------------------------------------
 
     def _end_window(self) -> None:
-        settled = self.recovery is None and not self.watch.monitor.on_trial
-        may_freeze = self.settings.drop and settled
-        move = self.settling.read(self.trainer.cut, self.progress, may_freeze=may_freeze)
-        if move is not None and move.type == "drop":
-            self.drop_to(move.cut, move.cause)
-        elif move is not None:
-            self._move_cut(move.cut, fresh=move.type == "return")
-            self.tell(move.type, move.cause)
+        moving.judge(self)
         drifts.check_recovery(self)
         self.guard.end_window()
         self.settling.scorer.start(self.trainer.trained)
 
     def drop_to(self, cut: int, cause: str) -> None:
         """Take the first `cut` units out of training, physically."""
-        self._move_cut(cut)
-        self.returned -= set(range(cut))
-        self.life.drops += 1
-        self.publish_soon()
-        self.tell("drop", cause)
+        moving.drop_to(self, cut, cause)
 
     def probe(self) -> Tensor | None:
         """The newest images, once there are enough, for a score that looks at outputs."""
         places = self.replay.newest(PROBED)
         return self.floats(self.replay.images[places]) if len(places) == PROBED else None
-
-    def _move_cut(self, cut: int, *, fresh: bool = False) -> None:
-        if cut > self.trainer.cut:
-            self.trainer.take_averages(cut)
-            self.adapt_statistics(start=self.trainer.cut)
-        self.trainer.move_cut(cut, fresh=fresh)
-        self.rehearsal.open_store()
 
     # -- drift ------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ def overview(learner: Learner) -> dict[str, Any]:
     """The learner's state.
 
     Unit states: `training`; `frozen` (on probation, no gradient, not yet dropped); `dropped`;
-    `returned` (in training again since a drift).
+    `returned` (in training again since a drift); `thawed` (dropped, and in training for a window).
     """
     ledger = learner.ledger
     rows = unit_rows(learner)
@@ -31,6 +31,7 @@ def overview(learner: Learner) -> dict[str, Any]:
         "drop": {
             "depth": sum(r["state"] == "dropped" for r in rows),
             "frozen": sum(r["state"] == "frozen" for r in rows),
+            "thaws": learner.settling.thawing.count,
             "total": len(rows),
             "units": rows,
         },
@@ -93,6 +94,7 @@ def unit_rows(learner: Learner) -> list[dict[str, Any]]:
     cut = learner.trainer.cut
     settling = learner.settling
     frozen_from = settling.probation.back_to if settling.probation else cut
+    thawed = settling.thawing.trial.back_to if settling.thawing.trial else 0
     whole = sum(u.flops for u in learner.chain.units) or 1
     rows = []
     for unit in learner.chain.units:
@@ -101,7 +103,9 @@ def unit_rows(learner: Learner) -> list[dict[str, Any]]:
         why = record.why
         if position >= len(learner.chain.units) - learner.settings.keep_units:
             why = "the last units are never dropped"
-        if position >= cut:
+        if position < thawed:
+            state, why = "thawed", "dropped, and in training for one window"
+        elif position >= cut:
             state = "returned" if position in learner.returned else "training"
         elif position >= frozen_from:
             state, why = "frozen", f"on probation; {record.why}"

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load
 from torch import Tensor
 
+from learndrop import moving
 from learndrop.errors import DamagedFile
 from learndrop.heads import with_rows_since
 from learndrop.newborn import newborn
@@ -61,6 +62,7 @@ def put_back(learner: Learner, parts: Mapping[str, bytes] | None) -> None:
         earlier = dict(newborn(learner.settings, learner.precision)[0].state_dict())
     else:
         earlier = tensors_of(parts)
+    moving.abandon_thaw(learner, "other weights are taken")
     learner.chain.load_state_dict(with_rows_since(earlier, learner.chain.state_dict()))
     if parts is None:  # nothing below the cut has learned anything
         learner.trainer.move_cut(0, fresh=True)

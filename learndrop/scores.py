@@ -113,7 +113,7 @@ class MotionScorer:
             held = self._before.setdefault(unit, [])
             scores[unit] = {"motion": way / (float(norm(self._first[unit])) * self._rates + 1e-12)}
             if len(held) == 2:
-                scores[unit]["persistence"] = float(_cosine(moved, held[1]))
+                scores[unit]["persistence"] = float(cosine(moved, held[1]))
             self._before[unit] = [list(moved), *held[:1]]
         return scores
 
@@ -143,7 +143,8 @@ def _same_shapes(a: Sequence[Tensor], b: Sequence[Tensor]) -> bool:
     return [t.shape for t in a] == [t.shape for t in b]
 
 
-def _cosine(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+def cosine(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    """Cosine [] of the angle between all elements of `a` and all of `b` together."""
     product = torch.stack([t.sum() for t in torch._foreach_mul(list(a), list(b))]).sum()
     return product / (norm(a) * norm(b) + 1e-12)
 

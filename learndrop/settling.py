@@ -1,7 +1,8 @@
 """Says when leading units have settled: freeze them, then drop them or take them back.
 
 Scores are read at the end of each window; the rule says how deep one may cut; what is frozen is on
-probation for one window, and is dropped only if the error did not rise.
+probation for one window, and is dropped only if the error did not rise. What is dropped trains for
+a window now and then (thawing.py).
 """
 
 from __future__ import annotations
@@ -16,38 +17,30 @@ from torch import Tensor
 from learndrop import codecs
 from learndrop.chain import Chain
 from learndrop.dropping import DropRule, best_cut
+from learndrop.events import EventType
 from learndrop.feature_choice import CHOOSES
 from learndrop.ledger import Ledger
+from learndrop.probation import Probation
 from learndrop.progress import Progress
 from learndrop.scorers import BOUNDS, KEYS, make_scorer
 from learndrop.settings import Settings
+from learndrop.thawing import Thawing
 from learndrop.tiers import room
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """What to do: `freeze` up to the cut, `drop` what is frozen, or `return` to the cut."""
+    """What to do: `freeze` up to the cut, `drop` what is frozen, `return` to the cut, `thaw` from
+    the cut on for a window, or `close` it again up to the cut: the thaw is over."""
 
-    type: Literal["freeze", "drop", "return"]
+    type: Literal["freeze", "drop", "return", "thaw", "close"]
     cut: int
     cause: str
 
-
-@dataclass
-class Probation:
-    """Units frozen, not yet dropped: what the coming window is compared with."""
-
-    back_to: int
-    error: float
-    samples: int
-
-    def slack(self, n: int) -> float:
-        """How far the error of `n` samples may lie above: two standard errors and a hundredth.
-
-        >>> round(Probation(back_to=0, error=0.1, samples=0).slack(128), 3)
-        0.085
-        """
-        return float(0.01 + 2.0 * (max(self.error * (1 - self.error), 0.01) * 2 / n) ** 0.5)
+    @property
+    def event(self) -> EventType:
+        """What it is called when it is told: closing a thaw is dropping again."""
+        return "drop" if self.type == "close" else self.type
 
 
 class Settling:
@@ -81,18 +74,24 @@ class Settling:
             name=settings.score,
         )
         self.probation: Probation | None = None
+        self.thawing = Thawing(chain, settings.thaw_every, settings.persistence_low)
         self.unit_scores: dict[int, dict[str, float]] = {}
 
-    def read(self, cut: int, progress: Progress, *, may_freeze: bool) -> Move | None:
+    def read(
+        self, cut: int, progress: Progress, *, may_freeze: bool, may_thaw: bool = False
+    ) -> Move | None:
         """End the window. The next one begins with `scorer.start`, after the move was made.
 
         Args:
             cut: units out of training now.
             progress: the accuracy so far.
             may_freeze: whether a new probation may begin.
+            may_thaw: whether then, if none does, a thaw may.
         """
         scores = self.scorer.read()
         self.unit_scores.update(scores)
+        if self.thawing.trial is not None:
+            return self._end_thaw(self.thawing.trial, progress)
         ceiling = self.rule.read({u: s.get(KEYS[self._settings.score]) for u, s in scores.items()})
         if self.probation is not None:
             return self._end_probation(self.probation, cut, progress)
@@ -107,26 +106,45 @@ class Settling:
             batch=self._settings.batch,
         )
         # settled weights in a network that still gets better are not learned weights
-        if best == cut or progress.improves(2 * self._window):
-            return None
         error = 1.0 - progress.newest_accuracy(self._window)
-        self.probation = Probation(cut, error, progress.samples)
-        names = ", ".join(u.name for u in self._chain.units[cut:best])
-        return Move("freeze", best, f"{names} settled: on probation for one window")
+        if best > cut and not progress.improves(2 * self._window):
+            self.probation = Probation(cut, error, progress.samples)
+            names = ", ".join(u.name for u in self._chain.units[cut:best])
+            return Move("freeze", best, f"{names} settled: on probation for one window")
+        if cut and may_thaw and self.thawing.due():
+            self.thawing.begin(cut, error, progress.samples)
+            return Move("thaw", 0, f"{cut} units were out: all train for one window")
+        return None
 
     def _end_probation(self, trial: Probation, cut: int, progress: Progress) -> Move:
         self.probation = None
-        n = max(1, progress.samples - trial.samples)
-        error, slack = 1.0 - progress.newest_accuracy(n), trial.slack(n)
-        told = f"error {error:.3f} against {trial.error:.3f} before, {slack:.3f} allowed"
-        if error > trial.error + slack:
+        error, n = _since(trial, progress)
+        told = trial.told(error, n)
+        if trial.worse(error, n):
             self.rule.start_over(trial.back_to)
             return Move("return", trial.back_to, f"frozen too early: {told}")
         return Move("drop", cut, f"units settled and held on probation: {told}")
 
+    def _end_thaw(self, trial: Probation, progress: Progress) -> Move:
+        error, n = _since(trial, progress)
+        if trial.worse(error, n):
+            self.thawing.harmed()
+            return Move("close", trial.back_to, f"thawed in vain: {trial.told(error, n)}")
+        found = self.thawing.persistence()
+        for unit, persistence in found.items():
+            self.unit_scores[unit]["persistence"] = persistence
+        cut = self.thawing.settled(found)
+        self.thawing.end()
+        if cut == trial.back_to:
+            return Move("close", cut, f"all have trained for one window: {trial.told(error, n)}")
+        self.rule.start_over(cut)
+        still = f"{self._chain.units[cut].name} moved as it did in the thaw before: still learning"
+        return Move("close" if cut else "return", cut, still)
+
     def start_over(self, back_to: int) -> None:
         """A drift was taken in: units from `back_to` on train again and must settle anew."""
         self.probation = None
+        self.thawing.forget()
         self.rule.start_over(back_to)
         self.scorer.forget()
 
@@ -141,8 +159,9 @@ class Settling:
         ]
 
     def tensors(self) -> dict[str, Tensor]:
-        """The half-read window, for a checkpoint."""
-        return self.scorer.state()[0]
+        """The half-read window, and what a thaw holds, for a checkpoint."""
+        thaw = {f"thaw/{name}": t for name, t in self.thawing.tensors().items()}
+        return self.scorer.state()[0] | thaw
 
     def to_json(self) -> dict[str, Any]:
         """The rest of the state, for a checkpoint."""
@@ -151,6 +170,7 @@ class Settling:
             "scorer": self.scorer.state()[1],
             "rule": self.rule.to_json(),
             "probation": asdict(self.probation) if self.probation else None,
+            "thawing": self.thawing.to_json(),
             "unit_scores": {str(u): s for u, s in self.unit_scores.items()},
         }
 
@@ -167,3 +187,12 @@ class Settling:
             self.rule.load_json(data["rule"])  # else another score's readings, of no use here
         self.probation = Probation(**data["probation"]) if data["probation"] else None
         self.unit_scores = {int(u): s for u, s in data["unit_scores"].items()}
+        if "thawing" in data:  # younger than the format
+            thaw = {n.removeprefix("thaw/"): t for n, t in tensors.items() if n.startswith("thaw/")}
+            self.thawing.load(thaw, data["thawing"])
+
+
+def _since(trial: Probation, progress: Progress) -> tuple[float, int]:
+    """The error of the answers since it began, and how many they are."""
+    n = max(1, progress.samples - trial.samples)
+    return 1.0 - progress.newest_accuracy(n), n

@@ -13,7 +13,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from rich.table import Table
 from rich.text import Text
 
-STYLES = {"dropped": "dim", "frozen": "yellow", "returned": "dark_orange", "training": "cyan"}
+STYLES = {
+    "dropped": "dim",
+    "frozen": "yellow",
+    "returned": "dark_orange",
+    "thawed": "blue",
+    "training": "cyan",
+}
 EVENTS_SHOWN = 5
 
 

@@ -11,6 +11,7 @@ from deploy.through_http import in_process
 from learndrop import datasets
 from learndrop.bench.arrivals import Arrivals
 from learndrop.bench.play import play
+from learndrop.bench.runs import Run
 from learndrop.bench.strategies import STRATEGIES, strategy
 from learndrop.errors import BadInput
 from tests.learning import digits, quick_settings
@@ -142,6 +143,26 @@ def test_a_run_writes_down_every_batch() -> None:
     assert run["seconds"]["learn"] >= run["seconds"]["train"] + run["seconds"]["build"] - 0.01
     assert [w["begin"] for w in run["worlds"]] == [0, 330]
     json.dumps(run, allow_nan=False)
+
+
+def test_thawed_windows_are_part_of_the_settled_pace() -> None:
+    own: dict[str, Any] = {
+        "settled_windows": 1,
+        "warmup_windows": 0,
+        "persistence_low": 1.0,
+        "thaw_every": 1,
+    }
+    run = Run(played("learndrop", 1600, **own))
+    depth = run.column("depth")
+    at = [e["samples"] // 32 for e in run.data["events"] if e["type"] == "thaw"]
+    assert at
+    # the batch that ends a thaw is written down with the depth after it
+    for first in at[:-1]:
+        assert run.thawed()[first : first + 4].all()
+        assert list(depth[first - 1 : first + 3]) == [0, 0, 0, 0]
+        assert depth[first + 3] > 0
+    assert not run.thawed()[: at[0]].any()
+    assert run.thawed().sum() == pytest.approx(4 * len(at), abs=4)
 
 
 def test_in_real_time_who_is_too_slow_skips_and_still_answers() -> None:

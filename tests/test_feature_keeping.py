@@ -10,6 +10,7 @@ import torch
 
 from learndrop import checkpoint, feature_choice
 from learndrop.learner import Learner
+from learndrop.moving import move_cut
 from tests.learning import digits, learn, quick_learner, quick_settings
 
 
@@ -95,11 +96,11 @@ def test_a_deeper_cut_makes_no_pause_of_more_than_three_steps() -> None:
 def test_on_probation_nothing_is_moved_and_a_cut_taken_back_finds_its_maps() -> None:
     learner = still(3)
     held = set(learner.features._now.ids.tolist())  # type: ignore[union-attr]
-    learner._move_cut(5)
+    move_cut(learner, 5)
     assert learner.rehearsal.keeping.pass_on(hold=True) == 0
     older = learner.features.older
     assert older is not None and held <= set(older.ids.tolist())
-    learner._move_cut(3)
+    move_cut(learner, 3)
     assert learner.features.older is None
     assert held <= set(learner.features._now.ids.tolist())  # type: ignore[union-attr]
     found, hit = stored(learner)

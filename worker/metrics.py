@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 AGES_S = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 RATE_OVER_S = 10.0
-STATES = {"training": 0, "frozen": 1, "dropped": 2, "returned": 3}
+STATES = {"training": 0, "frozen": 1, "dropped": 2, "returned": 3, "thawed": 4}
 PARTS = ("test", "train", "build", "wait", "checkpoint", "publish")
 
 

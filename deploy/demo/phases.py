@@ -9,7 +9,7 @@ from typing import Any
 COMES_BACK = 0.95
 """Accuracy has come back when it is at least this share of what it was before the change."""
 RATE_OVER_S = 5.0
-LETTERS = {"training": "T", "frozen": "F", "dropped": "D", "returned": "R"}
+LETTERS = {"training": "T", "frozen": "F", "dropped": "D", "returned": "R", "thawed": "W"}
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,13 @@ COLOURS = {
     "frozen": "black on #f0e442",
     "dropped": "white on #3b4248",
     "returned": "black on #e69f00",
+    "thawed": "white on #0072b2",
 }
 EVENT_STYLES = {
     "drop": "bold",
     "freeze": "dim",
     "return": "#e69f00",
+    "thaw": "dim",
     "drift": "bold #d55e00",
     "reset": "#e69f00",
     "rollback": "#d55e00",

@@ -15,11 +15,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # Okabe-Ito; dropped is dark so that what left training recedes.
-FILL = {"training": "#56b4e9", "frozen": "#f0e442", "dropped": "#3b4248", "returned": "#e69f00"}
-INK = {"training": "black", "frozen": "black", "dropped": "white", "returned": "black"}
+FILL = {
+    "training": "#56b4e9",
+    "frozen": "#f0e442",
+    "dropped": "#3b4248",
+    "returned": "#e69f00",
+    "thawed": "#0072b2",
+}
+INK = dict.fromkeys(FILL, "black") | {"dropped": "white", "thawed": "white"}
 MARKS = {
     "drift": ("v", "#d55e00"),
     "return": ("^", "#e69f00"),
+    "thaw": ("^", "#0072b2"),
     "reset": ("s", "#e69f00"),
     "drop": ("o", "#3b4248"),
     "rollback": ("x", "#d55e00"),

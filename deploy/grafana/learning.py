@@ -24,6 +24,7 @@ STATES = {
     1: ("frozen", YELLOW),
     2: ("dropped", GREEN),
     3: ("returned", ORANGE),
+    4: ("thawed", BLUE),
 }
 PARTS = {
     "test": SKY,
@@ -127,7 +128,8 @@ UNITS = [
             ' "position", "0$1", "position", "^(.)$"))',
         ),
         "One band a unit, in the order of the network (learndrop_unit_state). Frozen: on "
-        "probation before a drop. Returned: brought back into training by a drift.",
+        "probation before a drop. Returned: brought back into training by a drift. Thawed: "
+        "dropped, and in training for one window.",
         states=STATES,
         size=(24, 10),
     ),

@@ -125,7 +125,8 @@ def against_cheaper(group: Group) -> list[Figure]:
 
 
 def settled_pace(group: Group) -> list[Figure]:
-    """Training steps a second where learndrop has dropped as deep as it did in that world."""
+    """Training steps a second where learndrop has dropped as deep as it did in that world, the
+    windows in which that is thawed included."""
     if not _plays_drifts(group):
         return []
     full = {run.seed: run for run in group.of(YARDSTICK)}
@@ -143,11 +144,11 @@ def settled_pace(group: Group) -> list[Figure]:
 
 def _paces(ours: Run, full: Run, seconds: str) -> list[float]:
     paces = []
-    depth = ours.column("depth")
+    depth, thawed = ours.column("depth"), ours.thawed()
     for begin, end in zip(ours.begins, ours.ends, strict=True):
         these = ours.within(begin, end)
         deepest = depth[these].max()
-        settled = these & (depth == deepest)
+        settled = these & ((depth == deepest) | thawed)
         if deepest and ours.column("count")[settled].sum() >= SETTLED_SAMPLES:
             ours_s, full_s = (float(r.column(seconds)[settled].sum()) for r in (ours, full))
             ours_n, full_n = (float(r.column("trained")[settled].sum()) for r in (ours, full))

@@ -91,6 +91,17 @@ class Run:
         """Which batches hold the samples from `begin` up to `end`."""
         return (self.after > begin) & (self.after <= end)
 
+    def thawed(self) -> NDArray[np.bool_]:
+        """Which batches were learned while what is dropped trained for a window."""
+        found, begun = np.zeros(len(self.after), np.bool_), None
+        for event in self.data["events"]:
+            if event["type"] == "thaw":
+                begun = int(event["samples"])
+            elif begun is not None and event["type"] in {"drop", "return", "reset"}:
+                found |= self.within(begun, int(event["samples"]))
+                begun = None
+        return found
+
     def accuracy_within(self, begin: int, end: int) -> float:
         """Share of right answers on these samples."""
         these = self.within(begin, end)

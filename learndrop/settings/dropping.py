@@ -28,6 +28,9 @@ class DroppingSettings(Room):
     """A unit wanders instead of learning when its persistence (-1 to 1) is at most this."""
     keep_units: int = Field(1, ge=1)
     """Last units that are never dropped."""
+    thaw_every: int = Field(12, ge=0, le=100_000)
+    """Windows from a drop until all units train again for one window (the thaw probe), doubled each
+    time that finds nothing to learn. 0 lets what is dropped be until a drift."""
     drift_delta: float = Field(0.002, gt=0, lt=1)
     """Confidence of ADWIN on the test-then-train error; smaller means fewer alarms."""
     drift_cooldown: int = Field(512, ge=0)

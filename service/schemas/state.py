@@ -22,7 +22,9 @@ class Unit(BaseModel):
 
     model_config = ConfigDict(extra="allow")
     name: str
-    state: str = Field(description="training, frozen (on probation), dropped or returned.")
+    state: str = Field(
+        description="training, frozen (on probation), dropped, returned, or thawed (for a window)."
+    )
     scores: dict[str, Any]
     why: str | None
 

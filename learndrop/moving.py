@@ -1,0 +1,70 @@
+"""Moves the cut: units leave training, come back, or train for a window and leave again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from learndrop.learner import Learner
+
+
+def judge(learner: Learner) -> None:
+    """A window is over: read the scores, and do what they say."""
+    settled = learner.recovery is None and not learner.watch.monitor.on_trial
+    move = learner.settling.read(
+        learner.trainer.cut,
+        learner.progress,
+        may_freeze=learner.settings.drop and settled,
+        may_thaw=learner.candidate is None,
+    )
+    if move is None:
+        return
+    if move.type == "drop":
+        drop_to(learner, move.cut, move.cause)
+    elif move.type == "thaw":
+        # stored maps stay where they are: if the thaw is taken back, they are as good as before
+        learner.trainer.move_cut(move.cut)
+        learner.tell("thaw", move.cause)
+    elif move.type == "close":
+        close(learner, move.cut, move.cause)
+    else:
+        move_cut(learner, move.cut, fresh=move.type == "return")
+        learner.tell(move.event, move.cause)
+
+
+def drop_to(learner: Learner, cut: int, cause: str) -> None:
+    """Take the first `cut` units out of training, physically."""
+    move_cut(learner, cut)
+    learner.returned -= set(range(cut))
+    learner.life.drops += 1
+    learner.publish_soon()
+    learner.tell("drop", cause)
+
+
+def close(learner: Learner, cut: int, cause: str) -> None:
+    """Drop again what was thawed, as it stands: a mean over one window would be of its beginning,
+    and its statistics have been taken while it trained."""
+    learner.trainer.move_cut(cut)
+    learner.rehearsal.open_store()
+    learner.tell("drop", cause)
+
+
+def abandon_thaw(learner: Learner, cause: str) -> None:
+    """End a thaw, if there is one, before its window does: what was dropped is as it was again."""
+    thawing = learner.settling.thawing
+    if thawing.trial is None:
+        return
+    cut = thawing.trial.back_to
+    thawing.take_back()
+    thawing.end()
+    close(learner, cut, cause)
+    learner.settling.scorer.start(learner.trainer.trained)
+
+
+def move_cut(learner: Learner, cut: int, *, fresh: bool = False) -> None:
+    """Train from unit `cut` on; what leaves training does so as the mean of its latest steps."""
+    if cut > learner.trainer.cut:
+        learner.trainer.take_averages(cut)
+        learner.adapt_statistics(start=learner.trainer.cut)
+    learner.trainer.move_cut(cut, fresh=fresh)
+    learner.rehearsal.open_store()
