@@ -20,6 +20,7 @@ from torch import Tensor
 
 from learndrop import codecs
 from learndrop.augment import crop_and_flip
+from learndrop.dropping import prefix
 from learndrop.events import Event
 from learndrop.feature_choice import CHOOSES
 from learndrop.features import FeatureStore, joined
@@ -32,6 +33,7 @@ from learndrop.tiers import tiers_of
 from learndrop.trainer import Step
 
 READINGS = 4  # windows in an epoch
+ARRIVED = 0.02  # of its norm: a unit whose weights have no longer a way to go has arrived
 AT_ONCE = 256  # images in one pass that only answers
 
 
@@ -190,11 +192,32 @@ class Epochs:
         # while the rate rises weights wander because nothing has begun to be learned
         risen = learner.life.steps - self._began >= WARM_UP * self.steps
         may_freeze = learner.settings.drop and risen
-        move = self.settling.read(learner.trainer.cut, self.progress, may_freeze=may_freeze)
+        move = self.settling.read(
+            learner.trainer.cut,
+            self.progress,
+            may_freeze=may_freeze,
+            arrived=self._arrived(learner.life.steps - self._began),
+        )
         if move is not None:
             self._obey(move)
         learner.guard.end_window()
         self.settling.scorer.start(learner.trainer.trained)
+
+    def _arrived(self, step: int) -> int:
+        """How many leading units the rest of the schedule cannot move far, by their last motion.
+
+        A network that is trained until its answers are right gets better to the end, so a rule that
+        waits for that saves nothing (DECISIONS.md). The schedule is known, though.
+        """
+        top = self.learner.settings.rate
+        left = sum(rate_of(s, self.steps, top) for s in range(step, self.steps))
+        units, scores = self.learner.chain.units, self.settling.unit_scores
+        told = [scores.get(u.position, {}).get("motion") for u in units]
+        near = [
+            not unit.parameters or (motion is not None and motion * left <= ARRIVED)
+            for unit, motion in zip(units, told, strict=True)
+        ]
+        return prefix(near, self.learner.settings.keep_units)
 
     def _obey(self, move: Move) -> None:
         trainer = self.learner.trainer

@@ -78,7 +78,13 @@ class Settling:
         self.unit_scores: dict[int, dict[str, float]] = {}
 
     def read(
-        self, cut: int, progress: Progress, *, may_freeze: bool, may_thaw: bool = False
+        self,
+        cut: int,
+        progress: Progress,
+        *,
+        may_freeze: bool,
+        may_thaw: bool = False,
+        arrived: int = 0,
     ) -> Move | None:
         """End the window. The next one begins with `scorer.start`, after the move was made.
 
@@ -87,6 +93,7 @@ class Settling:
             progress: the accuracy so far.
             may_freeze: whether a new probation may begin.
             may_thaw: whether then, if none does, a thaw may.
+            arrived: leading units that have no way left to go: they may leave in any case.
         """
         scores = self.scorer.read()
         self.unit_scores.update(scores)
@@ -97,20 +104,22 @@ class Settling:
             return self._end_probation(self.probation, cut, progress)
         if not may_freeze:
             return None
+        # settled weights in a network that still gets better are not learned weights
+        improves = progress.improves(2 * self._window)
         best = best_cut(
-            ceiling,
+            arrived if improves else max(arrived, ceiling),
             cut,
             seconds=self._ledger.step_costs(),
             row_bytes=self.row_bytes,
             budget=room(self._settings, self._device),
             batch=self._settings.batch,
         )
-        # settled weights in a network that still gets better are not learned weights
         error = 1.0 - progress.newest_accuracy(self._window)
-        if best > cut and not progress.improves(2 * self._window):
+        if best > cut:
             self.probation = Probation(cut, error, progress.samples)
             names = ", ".join(u.name for u in self._chain.units[cut:best])
-            return Move("freeze", best, f"{names} settled: on probation for one window")
+            why = "have arrived" if improves else "settled"
+            return Move("freeze", best, f"{names} {why}: on probation for one window")
         if cut and may_thaw and self.thawing.due():
             self.thawing.begin(cut, error, progress.samples)
             return Move("thaw", 0, f"{cut} units were out: all train for one window")

@@ -47,6 +47,16 @@ def test_it_drops_what_has_settled_and_keeps_its_accuracy(long: tuple[Learner, E
     assert told[-1].forward_saved > 0.1
 
 
+def test_what_the_rest_of_the_schedule_cannot_move_leaves_though_nothing_has_settled() -> None:
+    _, training = trained(4, settled_windows=100)
+    moves = [e for e in training.events if e.type in {"freeze", "drop"}]
+    assert [e.type for e in moves][:2] == ["freeze", "drop"]
+    assert "have arrived" in moves[0].cause
+    assert moves[0].samples > 0.5 * 4 * len(TRAIN)  # the rate is still high until then
+    told = training.told  # type: ignore[attr-defined]
+    assert told[-1].depth > 0 and told[-1].saved > 0.1
+
+
 def test_stored_maps_stand_for_the_units_that_are_out(long: tuple[Learner, Epochs]) -> None:
     kinds = long[0].ledger.totals()["by_kind"]
     whole = 14 * 1200 * long[0].ledger.forward_cost(0, len(long[0].chain))
