@@ -152,7 +152,7 @@ def test_thawed_windows_are_part_of_the_settled_pace() -> None:
         "persistence_low": 1.0,
         "thaw_every": 1,
     }
-    run = Run(played("learndrop", 1600, **own))
+    run = Run(played("learndrop", 2400, **own))
     depth = run.column("depth")
     at = [e["samples"] // 32 for e in run.data["events"] if e["type"] == "thaw"]
     assert at

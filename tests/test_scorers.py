@@ -152,7 +152,7 @@ def test_a_score_goes_on_identically_after_save_and_load(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_any_score_can_lead_the_rule(name: str, tmp_path: Path) -> None:
-    learner = quick_learner(score=name, score_low=1.0, persistence_low=1.0)
+    learner = quick_learner(score=name, score_low=1.0, persistence_low=1.0, thaw_every=0)
     types = learn(learner, digits("clean", length=3200))
     assert "drop" in types
     assert all(name in r.why or "warming" in r.why for r in learner.settling.rule.records[:-1])
