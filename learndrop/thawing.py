@@ -42,9 +42,8 @@ class Thawing:
         self._chain, self._every, self._low = chain, every, low
         self.trial: Probation | None = None
         self.count = 0
-        self._waited = self._quiet = (
-            0  # windows since the last; thaws in a row that found nothing to learn
-        )
+        self._waited = 0  # windows since the last one
+        self._quiet = 0  # thaws in a row that found nothing to learn
         self._before: dict[str, Tensor] = {}  # weights and statistics when it began
         self._moved: dict[str, Tensor] = {}  # the displacements of the thaw before, by parameter
 
