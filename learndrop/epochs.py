@@ -33,7 +33,7 @@ from learndrop.tiers import tiers_of
 from learndrop.trainer import Step
 
 READINGS = 4  # windows in an epoch
-ARRIVED = 0.02  # of its norm: a unit whose weights have no longer a way to go has arrived
+ARRIVED = 0.05  # of its norm: a unit whose weights have no longer a way to go has arrived
 AT_ONCE = 256  # images in one pass that only answers
 
 
@@ -207,17 +207,22 @@ class Epochs:
         """How many leading units the rest of the schedule cannot move far, by their last motion.
 
         A network that is trained until its answers are right gets better to the end, so a rule that
-        waits for that saves nothing (DECISIONS.md). The schedule is known, though.
+        waits for that saves nothing (DECISIONS.md). The schedule is known, though. A unit that goes
+        one way covers all that is left of it; one that wanders, the root of the windows left.
         """
         top = self.learner.settings.rate
         left = sum(rate_of(s, self.steps, top) for s in range(step, self.steps))
+        wander = math.sqrt(self.window / max(self.window, self.steps - step))
         units, scores = self.learner.chain.units, self.settling.unit_scores
-        told = [scores.get(u.position, {}).get("motion") for u in units]
-        near = [
-            not unit.parameters or (motion is not None and motion * left <= ARRIVED)
-            for unit, motion in zip(units, told, strict=True)
-        ]
-        return prefix(near, self.learner.settings.keep_units)
+
+        def near(position: int) -> bool:
+            told = scores.get(position, {})
+            if "persistence" not in told:
+                return False
+            return told["motion"] * left * max(wander, told["persistence"]) <= ARRIVED
+
+        arrived = [not unit.parameters or near(unit.position) for unit in units]
+        return prefix(arrived, self.learner.settings.keep_units)
 
     def _obey(self, move: Move) -> None:
         trainer = self.learner.trainer

@@ -52,7 +52,7 @@ def test_what_the_rest_of_the_schedule_cannot_move_leaves_though_nothing_has_set
     moves = [e for e in training.events if e.type in {"freeze", "drop"}]
     assert [e.type for e in moves][:2] == ["freeze", "drop"]
     assert "have arrived" in moves[0].cause
-    assert moves[0].samples > 0.5 * 4 * len(TRAIN)  # the rate is still high until then
+    assert moves[0].samples > 0.3 * 4 * len(TRAIN)  # the rate is still high until then
     told = training.told  # type: ignore[attr-defined]
     assert told[-1].depth > 0 and told[-1].saved > 0.1
 
