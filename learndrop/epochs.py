@@ -190,13 +190,13 @@ class Epochs:
     def _judge(self) -> None:
         learner = self.learner
         # while the rate rises weights wander because nothing has begun to be learned
-        risen = learner.life.steps - self._began >= WARM_UP * self.steps
-        may_freeze = learner.settings.drop and risen
+        step = learner.life.steps - self._began
+        may_freeze = learner.settings.drop and step >= WARM_UP * self.steps
         move = self.settling.read(
             learner.trainer.cut,
             self.progress,
             may_freeze=may_freeze,
-            arrived=self._arrived(learner.life.steps - self._began),
+            arrived=self._arrived(step) if may_freeze else 0,
         )
         if move is not None:
             self._obey(move)

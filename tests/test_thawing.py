@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from learndrop import checkpoint
-from learndrop.chain import Chain
 from learndrop.learner import Learner
 from learndrop.moving import abandon_thaw
 from learndrop.progress import Progress
@@ -59,10 +58,6 @@ def until(learner: Learner, event: str, start: int = 16) -> int:
     raise AssertionError(f"no {event}")
 
 
-def settling(chain: Chain, learner: Learner) -> Settling:
-    return Settling(chain, learner.ledger, quick_settings(thaw_every=1))
-
-
 def test_a_thaw_is_one_window_in_which_all_trains() -> None:
     learner = dropped()
     before = below(learner)
@@ -102,7 +97,7 @@ def test_what_is_dropped_is_let_be(overrides: dict[str, object]) -> None:
 
 def test_what_helped_nobody_is_taken_back() -> None:
     learner = dropped()
-    parts = settling(learner.chain, learner)
+    parts = Settling(learner.chain, learner.ledger, quick_settings(thaw_every=1))
     progress = Progress(256, 1024)
     parts.scorer.start(learner.trainer.trained)
     before = below(learner)
@@ -243,4 +238,6 @@ def test_weights_taken_back_end_a_thaw() -> None:
     assert learner.settling.thawing.trial is None
     assert learner.trainer.cut == CUT
     assert same(below(learner), before)
-    assert learn(learner, digits("clean", length=64)) is not None
+    samples = learner.progress.samples
+    learn(learner, digits("clean", length=64))  # and it goes on
+    assert learner.progress.samples == samples + 64
