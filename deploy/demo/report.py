@@ -42,7 +42,7 @@ COLUMNS = (
     "right",
     "seconds",
 )
-EVENT_ROWS = ("drift", "return", "reset", "drop", "rollback")
+EVENT_ROWS = ("drift", "return", "reset", "drop", "thaw", "rollback")
 
 
 def table(record: Record) -> Table:
@@ -219,7 +219,12 @@ def _draw_units(axes: Axes, record: Record) -> None:
     for state, letter in LETTERS.items():
         axes.barh(0, 0, color=FILL[state], label=f"{letter} {state}")
     axes.legend(
-        loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=4, fontsize=8, frameon=False, borderpad=0
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.0),
+        ncols=len(LETTERS),
+        fontsize=8,
+        frameon=False,
+        borderpad=0,
     )
     _mark_phases(axes, record, named=False)
 
