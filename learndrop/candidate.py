@@ -20,6 +20,7 @@ from learndrop.chain import Chain
 from learndrop.heads import with_rows_since
 from learndrop.ledger import Ledger
 from learndrop.trainer import Trainer
+from learndrop.transfer import to_device
 
 Kind = Literal["warned", "perturbed"]
 LIFE = 512  # samples: a warning that no alarm followed until then was none
@@ -71,7 +72,7 @@ class Candidate:
         self.own = [*self.own, *(answers == targets).tolist()][-JUDGED:]
         self.others = [*self.others, *right.tolist()][-JUDGED:]
         self.samples += len(targets)
-        self.trainer.step(x, torch.from_numpy(targets).to(x.device), rate)
+        self.trainer.step(x, to_device(targets, x.device), rate)
 
     def accuracies(self, n: int = JUDGED) -> tuple[float, float, int]:
         """Share right of the newest `n` answers, its own and the other's, and of how many."""

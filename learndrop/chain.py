@@ -98,9 +98,10 @@ class Chain:
         """Units from k on in training mode, those before in eval; no gradient flag is changed."""
         for unit in self.units:
             training = unit.position >= k
-            # Twice a step: walking the flat list costs a tenth of Module.train's recursion.
+            # Twice a step: walking the flat list costs a tenth of Module.train's recursion, and
+            # setting the flag past Module's own __setattr__ a tenth of that.
             for module in self._modules(unit):
-                module.training = training
+                vars(module)["training"] = training
 
     def eval(self) -> None:
         """All units in eval mode."""

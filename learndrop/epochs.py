@@ -31,6 +31,7 @@ from learndrop.scorers import PROBED
 from learndrop.settling import Move, Settling
 from learndrop.tiers import tiers_of
 from learndrop.trainer import Step
+from learndrop.transfer import to_device
 
 READINGS = 4  # windows in an epoch
 ARRIVED = 0.05  # of its norm: a unit whose weights have no longer a way to go has arrived
@@ -137,7 +138,7 @@ class Epochs:
         with learner.life.timed("build", self._clock):
             maps = self._maps(places)
         with learner.life.timed("train", self._clock):
-            targets = self._targets[torch.from_numpy(places).to(learner.device)]
+            targets = self._targets[to_device(places, learner.device)]
             self._unread.append((places, learner.trainer.step(maps, targets, rate)))
         self.settling.scorer.after_step(rate)
         learner.ledger.train(learner.trainer.cut, len(places))
@@ -170,11 +171,13 @@ class Epochs:
         held = self.store.holds(places)
         kept = held | (np.cumsum(~held) <= room)
         if kept.any():
-            self.store.put(places[kept], made[torch.from_numpy(kept).to(made.device)])
+            self.store.put(places[kept], made[to_device(np.flatnonzero(kept), made.device)])
 
     def _floats(self, places: Places) -> Tensor:
         images = self.pictures.images[places]
-        return self.learner.floats(crop_and_flip(images, self._rng) if self.augment else images)
+        if not self.augment:
+            return self.learner.floats(images)
+        return self.learner.floats(crop_and_flip(to_device(images, self.learner.device), self._rng))
 
     def _probe(self) -> Tensor:
         """A few pictures, always the same, for a score that looks at outputs."""

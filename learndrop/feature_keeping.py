@@ -24,6 +24,7 @@ from learndrop.settings import Settings
 from learndrop.stored_maps import StoredMaps
 from learndrop.tiers import tiers_of
 from learndrop.trainer import Trainer
+from learndrop.transfer import to_device
 
 Pictures = Callable[[NDArray[np.bool_]], Tensor]
 
@@ -81,7 +82,7 @@ class FeatureKeeping:
             return
         useful = self._replay.ids[: self._replay.size]
         mine = np.flatnonzero(np.isin(ids, useful))
-        believed = maps[torch.from_numpy(mine).to(maps.device)]
+        believed = maps[to_device(mine, maps.device)]
         with self._timed("store_s"):
             self.store.put(ids[mine], believed, useful)
         if logits is not None:
@@ -101,7 +102,7 @@ class FeatureKeeping:
         )
         self._ledger.probe(len(maps), cut)
         self.choice.spent += cost
-        right = torch.from_numpy(targets).to(maps.device)
+        right = to_device(targets, maps.device)
         known = right < logits.shape[1]  # the head has grown since for a label that came just now
         row = torch.arange(len(right), device=maps.device)[known]
         chance = [x.float().softmax(1)[row, right[known]] for x in (logits, decoded)]

@@ -19,6 +19,7 @@ from torch import Tensor
 from learndrop.codecs import Codec
 from learndrop.stored_maps import Key, StoredMaps
 from learndrop.tiers import Tier
+from learndrop.transfer import to_device
 
 
 class FeatureStore:
@@ -139,7 +140,7 @@ class FeatureStore:
         # a batch may drive out its own first maps where a tier has given less than it said
         rows = {i: row for row, i in enumerate(numbers) if i in held}
         if rows:
-            chosen = torch.tensor(list(rows.values()), device=maps.device)
+            chosen = to_device(np.array(list(rows.values()), np.int64), maps.device)
             held.write(list(rows), held.codec.encode(maps[chosen]))
 
     def holds(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -238,5 +239,5 @@ def joined(parts: list[tuple[NDArray[np.bool_], Tensor]]) -> Tensor:
     first = filled[-1][1]
     whole = first.new_empty((len(filled[0][0]), *first.shape[1:]))
     for rows, maps in filled:
-        whole[torch.from_numpy(rows).to(whole.device)] = maps.to(whole.dtype)
+        whole[to_device(np.flatnonzero(rows), whole.device)] = maps.to(whole.dtype)
     return whole

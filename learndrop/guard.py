@@ -98,7 +98,7 @@ class Guard:
         """Whether weights and statistics are numbers: a step that was not taken has still moved
         BatchNorm's statistics."""
         floats = [t for t in self._chain.state_dict().values() if t.is_floating_point()]
-        return bool(torch.stack([n.isfinite() for n in torch._foreach_norm(floats)]).all())
+        return bool(torch.stack([n.float() for n in torch._foreach_norm(floats)]).isfinite().all())
 
     def _take_back(self) -> None:
         with torch.no_grad():

@@ -43,6 +43,7 @@ from learndrop.settling import Settling
 from learndrop.spec import NetworkSpec
 from learndrop.stream_names import as_rows
 from learndrop.trainer import Trainer
+from learndrop.transfer import to_device
 from learndrop.versions import pack
 from learndrop.watch import Watch
 
@@ -225,7 +226,8 @@ class Learner:
     def _end_window(self) -> None:
         moving.judge(self)
         drifts.check_recovery(self)
-        self.guard.end_window()
+        if not self.watch.monitor.on_trial:  # what the alarm was about may be these weights
+            self.guard.end_window()
         self.settling.scorer.start(self.trainer.trained)
 
     def drop_to(self, cut: int, cause: str) -> None:
@@ -280,10 +282,11 @@ class Learner:
 
     # -- labels, tensors, events ------------------------------------------------------------
 
-    def floats(self, images: NDArray[np.uint8]) -> Tensor:
-        """Images [N, S, S, 3] uint8 as the network's input [N, 3, S, S] float32."""
+    def floats(self, images: NDArray[np.uint8] | Tensor) -> Tensor:
+        """Images [N, S, S, 3] uint8, an array or on the device, as the network's input
+        [N, 3, S, S] float32."""
         x = networks.to_float(
-            torch.from_numpy(np.ascontiguousarray(images)).to(self.device),
+            images if isinstance(images, Tensor) else to_device(images, self.device),
             self.settings.pixel_mean,
             self.settings.pixel_std,
         )

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from learndrop.transfer import to_device
+
 
 class Mix(NamedTuple):
     """What was mixed into each row of a step.
@@ -42,8 +44,7 @@ def mix_rows(
     order[first:] = first + rng.permutation(n - first)
     drawn = np.ones(n, np.float32)
     drawn[first:] = rng.beta(alpha, alpha, n - first)
-    shares = torch.from_numpy(drawn).to(maps.device)
-    partners = torch.from_numpy(order).to(maps.device)
+    shares, partners = to_device(drawn, maps.device), to_device(order, maps.device)
     weights = shares.to(maps.dtype).view(-1, *[1] * (maps.dim() - 1))
     return torch.lerp(maps[partners], maps, weights), Mix(targets[partners], shares)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import Any, cast
 
@@ -195,6 +196,15 @@ def check_image_size(model: nn.Module, name: str, image_size: int) -> None:
         ) from exc
 
 
+@lru_cache(maxsize=8)
+def _scaling(
+    mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Both as float32 [1, 3, 1, 1] on the device, once: each copy there would wait for it."""
+    shift, scale = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (mean, std))
+    return shift, scale
+
+
 def to_float(
     images: Tensor,
     mean: Sequence[float],
@@ -206,6 +216,5 @@ def to_float(
     """uint8 [N, H, W, 3] to the network's input: (RGB - mean) / std as `dtype` [N, 3, H, W]."""
     # [N, H, W, 3] seen as [N, 3, H, W] is channels_last already: no copy is made for it.
     x = images.permute(0, 3, 1, 2).to(torch.float32)
-    shape = (1, 3, 1, 1)
-    x = x.sub_(x.new_tensor(mean).view(shape)).div_(x.new_tensor(std).view(shape))
-    return x.to(dtype).contiguous(memory_format=memory_format)
+    shift, scale = _scaling(tuple(mean), tuple(std), x.device)
+    return x.sub_(shift).div_(scale).to(dtype).contiguous(memory_format=memory_format)

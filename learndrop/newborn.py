@@ -24,6 +24,8 @@ def newborn(
         BadNetwork: if the network cannot be built or cut.
     """
     device = _device(settings.device)
+    if device.type == "cuda":  # a run that was resumed is to be the one that was not, to the bit
+        torch.backends.cudnn.deterministic = True
     size = settings.image_size
     chain = chain or _built(settings)
     choice = precision or choose(

@@ -22,8 +22,9 @@ from learndrop.replay import ReplayBuffer
 from learndrop.replaying import affordable, is_narrow, replays_for
 from learndrop.settings import Settings
 from learndrop.trainer import Trainer
+from learndrop.transfer import to_device
 
-Floats = Callable[[NDArray[np.uint8]], Tensor]
+Floats = Callable[[NDArray[np.uint8] | Tensor], Tensor]
 STATISTICS = 256  # samples from which BatchNorm's statistics are taken anew
 FEWEST = 64
 PAUSE_STEPS = 3  # a drop takes no longer than so many training steps
@@ -120,7 +121,9 @@ class Rehearsal:
 
         def pictures(rows: NDArray[np.bool_]) -> Tensor:
             images = self.replay.images[places[rows]]
-            return floats(crop_and_flip(images, self._rng) if moved else images)
+            if not moved:
+                return floats(images)
+            return floats(crop_and_flip(to_device(images, self._trainer.device), self._rng))
 
         if self._trainer.cut == 0:
             return pictures(np.ones(len(places), np.bool_))

@@ -103,19 +103,30 @@ class MotionScorer:
         self._rates += rate
 
     def read(self) -> dict[int, Scores]:
+        moved = {u: torch._foreach_sub(now, self._first[u]) for u, now in self._parameters.items()}
+        figures = self._figures(moved)
         scores: dict[int, Scores] = {}
-        for unit, now in self._parameters.items():
-            moved = torch._foreach_sub(now, self._first[unit])
-            way = float(norm(moved))
+        for unit, (way, size, same_way) in figures.items():
             if not way:  # the weights came back: that they stand where they stood means nothing
                 scores[unit] = {}
                 continue
             held = self._before.setdefault(unit, [])
-            scores[unit] = {"motion": way / (float(norm(self._first[unit])) * self._rates + 1e-12)}
+            scores[unit] = {"motion": way / (size * self._rates + 1e-12)}
             if len(held) == 2:
-                scores[unit]["persistence"] = float(cosine(moved, held[1]))
-            self._before[unit] = [list(moved), *held[:1]]
+                scores[unit]["persistence"] = same_way
+            self._before[unit] = [list(moved[unit]), *held[:1]]
         return scores
+
+    def _figures(self, moved: Mapping[int, Sequence[Tensor]]) -> dict[int, list[float]]:
+        """Way, size and cosine of each unit, in one transfer: each would wait for the device."""
+        if not moved:
+            return {}
+        rows = []
+        for unit, way in moved.items():
+            held = self._before.get(unit, [])
+            two_ago = held[1] if len(held) == 2 else way  # with none the cosine is not looked at
+            rows.append(torch.stack([norm(way), norm(self._first[unit]), cosine(way, two_ago)]))
+        return dict(zip(moved, torch.stack(rows).tolist(), strict=True))
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The half-read window, for a checkpoint: tensors by name, and JSON values."""

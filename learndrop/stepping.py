@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from learndrop.guard import Judgement
+from learndrop.transfer import to_device
 
 if TYPE_CHECKING:
     from learndrop.learner import Learner
@@ -32,12 +33,13 @@ def step(learner: Learner, maps: Tensor, targets: NDArray[np.int64], start: int)
         maps, targets = _with_replays(learner, maps, targets)
     rate = learner.rate
     with learner.timed("train"):
-        wanted = torch.from_numpy(targets).to(learner.device)
+        wanted = to_device(targets, learner.device)
         maps, mix = learner.rehearsal.mixed(maps.to(learner.device), wanted, n)
-        taken_step = learner.trainer.step(maps, wanted, rate, mix, start=start)
-        loss, taken = float(taken_step.loss), bool(taken_step.taken)
+        made = learner.trainer.step(maps, wanted, rate, mix, start=start)
+        # in one transfer: each would wait for the device anew
+        loss, taken = torch.stack([made.loss, made.taken.to(made.loss.dtype)]).tolist()
         learner.ledger.train(start, len(targets), arriving=n)
-    judged = learner.guard.after_step(loss, taken=taken)
+    judged = learner.guard.after_step(loss, taken=bool(taken))
     if judged != "good":
         _not_taken(learner, judged)
     else:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from learndrop.codecs import Codec
 from learndrop.tiers import Tier
+from learndrop.transfer import to_device
 
 MOST_OF_FILES = 256 * 2**20  # bytes of maps in files that a checkpoint takes along
 PAGES = 16  # pages of a full store: few enough to read a batch from, enough to give back in parts
@@ -97,19 +98,18 @@ class StoredMaps:
 
     def write(self, ids: Sequence[int], rows: Tensor) -> None:
         """Write rows uint8 [N, row_bytes] of samples that have a place."""
-        places = np.array([self._place[i] for i in ids], np.int64)
-        for number, mine in self._by_page(places):
-            page = self._page(number)
-            data = rows[mine.to(rows.device)].to(page.data.device)
-            page.data[torch.from_numpy(places[mine.numpy()] % self.page_rows)] = data
+        order, parts = self._by_page(ids)
+        rows = rows[to_device(order, rows.device)]
+        for page, lying, mine in parts:
+            page.data[lying] = rows[mine].to(page.data.device)
 
     def read(self, ids: Sequence[int], device: torch.device) -> Tensor:
         """Rows uint8 [N, row_bytes] of samples that are held, on the device."""
-        places = np.array([self._place[i] for i in ids], np.int64)
+        order, parts = self._by_page(ids)
+        found = [page.data[lying].to(device) for page, lying, _ in parts]
         rows = torch.empty((len(ids), self.codec.row_bytes), dtype=torch.uint8, device=device)
-        for number, mine in self._by_page(places):
-            found = self._page(number).data[torch.from_numpy(places[mine.numpy()] % self.page_rows)]
-            rows[mine.to(device)] = found.to(device)
+        if found:
+            rows[to_device(order, device)] = torch.cat(found)
         return rows
 
     def forget(self, ids: Iterable[int]) -> int:
@@ -191,11 +191,24 @@ class StoredMaps:
         assert page is not None  # a page that was given back holds no sample's place
         return page
 
-    def _by_page(self, places: NDArray[np.int64]) -> Iterable[tuple[int, Tensor]]:
-        """Page numbers, and which of the places lie there."""
+    def _by_page(
+        self, ids: Sequence[int]
+    ) -> tuple[NDArray[np.int64], list[tuple[_Page, Tensor, slice]]]:
+        """The order that puts ids of one page together; and for each page, the rows there and
+        which part of that order they are. All rows go to a device at once: a copy for each page
+        would be most of what reading costs on a GPU."""
+        places = np.array([self._place[i] for i in ids], np.int64)
         numbers = places // self.page_rows
-        for number in np.unique(numbers).tolist():
-            yield number, torch.from_numpy(np.flatnonzero(numbers == number))
+        order = np.argsort(numbers, kind="stable")
+        rows, there = places[order] % self.page_rows, dict[torch.device, Tensor]()
+        parts, end = [], 0
+        for number, count in zip(*np.unique(numbers, return_counts=True), strict=True):
+            page, mine = self._page(int(number)), slice(end, end := end + int(count))
+            device = page.data.device
+            if device not in there:
+                there[device] = to_device(rows, device)
+            parts.append((page, there[device][mine], mine))
+        return order, parts
 
     # -- checkpoints ------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from learndrop import networks
 from learndrop.averages import Averages
 from learndrop.compiled import Run, Tail
+from learndrop.graphs import Graphs
 from learndrop.mixup import Mix, cross_entropy
 from learndrop.precision import Choice, autocast
 from learndrop.settings import Settings
@@ -57,6 +58,11 @@ class Trainer:
         self._momentum: dict[str, Tensor] = {}
         self.averages = Averages()
         self._tail = Tail(chain, 0, compiled=settings.compile)
+        # read by the optimizer where it lies: a number would become a part of a recorded step
+        self._rate = torch.zeros((), device=device)
+        recorded = settings.cuda_graphs and not settings.compile
+        self._steps = Graphs(self._whole_update, device, wanted=recorded)
+        self._watched = Graphs(self._outputs, device, wanted=settings.cuda_graphs)
         self._build()
 
     @property
@@ -77,18 +83,23 @@ class Trainer:
 
         Returns:
             the maps that enter the cut [N, ...], float32 logits [N, classes], and every unit's
-            output if `watch` is set.
+            output if `watch` is set. On a GPU the next such test overwrites what this gave.
         """
         self.chain.eval()
-        maps, outputs = x, []
+        if watch:
+            outputs = list(self._watched(x))
+            return outputs[self.cut - 1] if self.cut else x, outputs[-1].float(), outputs
+        maps = self.run(x, 0, self.cut)
+        return maps, self.run(maps, self.cut, len(self.chain)).float(), []
+
+    def _outputs(self, x: Tensor) -> list[Tensor]:
+        """Every unit's output in eval mode."""
+        outputs = []
         with torch.no_grad(), self._autocast():
             for unit in self.chain.units:
-                if unit.position == self.cut:
-                    maps = x
                 x = unit.module(x)
-                if watch:
-                    outputs.append(x)
-        return maps, x.float(), outputs
+                outputs.append(x)
+        return outputs
 
     def step(
         self,
@@ -116,30 +127,58 @@ class Trainer:
         first = start if start is not None and shallow else self.cut
         # one sample has no spread of its own: BatchNorm then takes the statistics it knows
         self.chain.train_from(first if len(maps) > 1 else len(self.chain))
+        self._set_rate(rate)
+        given = (maps, targets) if mix is None else (maps, targets, *mix)
+        if shallow:
+            return Step(*self._update(first, *given))
+        loss, taken, right, *gradients = self._steps(*given)
+        self.averages.after_step()
+        if not self._rate.is_cuda:
+            return Step(loss, taken, right)
+        for p, gradient in zip(self._pulled(), gradients, strict=True):
+            p.grad = gradient  # a step of another shape may have left its own
+        return Step(loss.clone(), taken.clone(), right.clone())  # the next may write where they lie
+
+    def _pulled(self) -> list[nn.Parameter]:
+        """Parameters that have a gradient; one that the network does not use has none."""
+        return [p for p in self._parameters if p.grad is not None]
+
+    def _whole_update(self, maps: Tensor, targets: Tensor, *mix: Tensor) -> list[Tensor]:
+        """An update of all that is in training, with the gradients that it was made by."""
+        done = self._update(self.cut, maps, targets, *mix)
+        return [*done, *(p.grad for p in self._pulled() if p.grad is not None)]
+
+    def _set_rate(self, rate: float) -> None:
+        on_gpu = self._rate.is_cuda
+        if on_gpu:
+            self._rate.fill_(rate)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._rate if on_gpu else rate
+
+    def _update(
+        self, start: int, maps: Tensor, targets: Tensor, *mix: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Forward, back, and the optimizer; what `Step` holds."""
 
         def run(tail: Run) -> tuple[Tensor, Tensor]:
             with self._autocast():
                 logits = tail(maps)
-            loss = cross_entropy(logits.float(), targets, mix)
+            loss = cross_entropy(logits.float(), targets, Mix(*mix) if mix else None)
             self.optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             return logits, loss
 
-        if shallow:
-            logits, loss = run(lambda x: self.chain.run(x, first, len(self.chain)))
+        if start > self.cut:
+            logits, loss = run(lambda x: self.chain.run(x, start, len(self.chain)))
         else:
             logits, loss = self._tail.step(run)
         norm = nn.utils.clip_grad_norm_(self._parameters, self.settings.clip_norm, foreach=True)
         loss = loss.detach()
         taken = loss.isfinite() & norm.isfinite() & (loss <= self.settings.loss_limit)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
         # the fused optimizer looks at this on the device, as for a gradient scaler
         self.optimizer.found_inf = (~taken).float()  # type: ignore[attr-defined]
         self.optimizer.step()
-        if not shallow:
-            self.averages.after_step()
-        return Step(loss, taken, logits.detach().argmax(1) == targets)
+        return loss, taken, logits.detach().argmax(1) == targets
 
     def take_averages(self, cut: int) -> None:
         """Give the units that are to leave training, up to `cut`, the mean of their latest weights.
@@ -174,6 +213,7 @@ class Trainer:
         """Give the head more outputs; old rows and the rest of the momentum stay."""
         self._keep_momentum()
         self.chain.grow(classes)
+        self._watched.forget()
         self.chain.to(device=self.device, memory_format=self.choice.memory_format)
         for name, p in self.chain.units[-1].module.named_parameters():
             held = self._momentum.get(name)
@@ -277,6 +317,7 @@ class Trainer:
             for unit in self.chain.units[self.cut :]
             for name, p in unit.module.named_parameters()
         ]
+        self._steps.forget()
         self.averages.follow(named)
         self._parameters = [p for _, p in named]
         self.optimizer = torch.optim.SGD(

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from learndrop import datasets
 from learndrop.bench.streams import Stream, drifting
 from learndrop.learner import Learner
 from learndrop.settings import Settings
+
+# On a GPU torch makes float32 convolutions of shorter numbers unless told not to; tests compare.
+torch.backends.cudnn.allow_tf32 = False
 
 QUICK: dict[str, Any] = {
     "network": "small-resnet10",

@@ -68,8 +68,9 @@ def test_dropped_units_are_not_called_in_a_step() -> None:
     calls = []
     for unit in learner.chain.units[:4]:
         unit.module.register_forward_hook(lambda *_: calls.append(1))
-    maps = torch.randn(8, *learner.chain.units[3].out_shape)
-    learner.trainer.step(maps, torch.zeros(8, dtype=torch.int64), 0.01)
+    maps = torch.randn(8, *learner.chain.units[3].out_shape, device=learner.device)
+    targets = torch.zeros(8, dtype=torch.int64, device=learner.device)
+    learner.trainer.step(maps, targets, 0.01)
     assert calls == []
 
 
@@ -83,8 +84,8 @@ def test_replays_of_a_dropped_learner_come_from_stored_maps() -> None:
 
 def test_after_a_drop_the_rest_steps_as_plain_sgd_on_the_same_maps() -> None:
     learner = dropped(4, weight_decay=0.0, momentum=0.0, clip_norm=1e9)
-    maps = torch.randn(8, *learner.chain.units[3].out_shape)
-    targets = torch.arange(8) % 10
+    maps = torch.randn(8, *learner.chain.units[3].out_shape, device=learner.device)
+    targets = torch.arange(8, device=learner.device) % 10
     learner.chain.train_from(4)
     loss = torch.nn.functional.cross_entropy(learner.chain.tail(maps, 4), targets)
     wanted = [

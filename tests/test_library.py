@@ -167,6 +167,7 @@ def test_the_weights_go_back_into_the_plain_network() -> None:
     plain.load_state_dict(learner.state_dict())
     x = learner.engine.floats(DATA.images[:8])
     learner.engine.chain.eval()
+    plain.to(x.device)
     with torch.no_grad():
         assert torch.equal(plain(x), learner.engine.chain(x))
 
@@ -220,7 +221,7 @@ def test_a_model_of_ones_own_is_trained_in_place_under_its_own_names(tmp_path: P
     learner.engine.drop_to(1, "by hand")
     learner.learn_from([TENSORS[i] for i in range(64)])
     assert model.state_dict().keys() == learner.state_dict().keys()
-    assert all(torch.equal(t, learner.state_dict()[n]) for n, t in model.state_dict().items())
+    assert all(torch.equal(t.cpu(), learner.state_dict()[n]) for n, t in model.state_dict().items())
     learner.save(tmp_path)
     back = learndrop.Learner.load(tmp_path, Own())
     assert back.engine.trainer.cut == learner.engine.trainer.cut == 1

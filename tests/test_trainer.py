@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from learndrop.by_hand import by_hand
 from learndrop.chain import Chain
+from learndrop.graphs import AFTER
 from learndrop.learner import Learner
-from tests.learning import quick_learner, quick_settings
+from tests.learning import digits, quick_learner, quick_settings
 
-MAPS = torch.randn(16, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-TARGETS = torch.arange(16) % 10
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+MAPS = torch.randn(16, 3, 16, 16, generator=torch.Generator().manual_seed(0)).to(DEVICE)
+TARGETS = torch.arange(16, device=DEVICE) % 10
 
 
 class Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -55,16 +58,39 @@ def test_a_step_reads_nothing_back_until_it_is_asked() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
-def test_a_step_on_cuda_never_waits_for_the_device() -> None:
-    learner = quick_learner(classes=tuple("0123456789"), device="cuda")
-    maps, targets = MAPS.cuda(), TARGETS.cuda()
-    learner.trainer.step(maps, targets, 0.01)
-    torch.cuda.set_sync_debug_mode("error")
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
+@pytest.mark.parametrize("recorded", [False, True])
+def test_a_step_on_cuda_never_waits_for_the_device(recorded: bool) -> None:
+    learner = quick_learner(classes=tuple("0123456789"), device="cuda", cuda_graphs=recorded)
+    maps, targets = MAPS, TARGETS
+    for _ in range(AFTER + 1):
+        learner.trainer.step(maps, targets, 0.01)
     try:
+        torch.cuda.set_sync_debug_mode("error")
         for _ in range(3):
             learner.trainer.step(maps, targets, 0.01)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
+@pytest.mark.parametrize("cut", [0, 3])
+def test_a_batch_on_cuda_waits_for_answers_statistics_and_loss(cut: int) -> None:
+    learner = quick_learner(classes=tuple("0123456789"), device="cuda", drop=False, window=50)
+    learner.drop_to(cut, "by hand")
+    batches = list(digits("clean", length=32 * 16).batches(32))
+    for batch in batches[:15]:
+        learner.learn(batch)
+    try:
+        with warnings.catch_warnings(record=True) as waits:
+            warnings.simplefilter("always")
+            torch.cuda.set_sync_debug_mode("warn")
+            learner.learn(batches[15])
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert len([w for w in waits if "synchronizing" in str(w.message)]) <= 3, waits
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -90,7 +116,7 @@ def test_a_compiled_step_gives_the_same_and_is_built_anew_for_each_cut(
     )
     last = len(plain.chain) - 1
     for cut in (last, last - 1):
-        maps = torch.randn(16, *plain.chain.units[cut - 1].out_shape)
+        maps = torch.randn(16, *plain.chain.units[cut - 1].out_shape, device=DEVICE)
         tails = []
         for trainer in (plain, compiled):
             trainer.move_cut(cut)
@@ -111,10 +137,12 @@ def test_where_compiling_fails_steps_go_on_plain_with_a_warning(
 ) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # nothing compiled before
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
-    trainer = quick_learner(classes=tuple("0123456789"), compile=True).trainer
+    # a GPU's kernels need no such compiler
+    trainer = quick_learner(classes=tuple("0123456789"), compile=True, device="cpu").trainer
     trainer.move_cut(len(trainer.chain) - 2)
     maps = torch.randn(12, *trainer.chain.units[trainer.cut - 1].out_shape)
+    targets = TARGETS[:12].cpu()
     with caplog.at_level(logging.WARNING):
-        assert trainer.step(maps, TARGETS[:12], 0.01).taken
-        assert trainer.step(maps, TARGETS[:12], 0.01).taken
+        assert trainer.step(maps, targets, 0.01).taken
+        assert trainer.step(maps, targets, 0.01).taken
     assert "compile is given up" in caplog.text and caplog.text.count("given up") == 1

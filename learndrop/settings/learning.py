@@ -28,6 +28,8 @@ class LearningSettings(Room):
     """A step with a larger mean cross-entropy is not taken; three of eight are an explosion."""
     compile: bool = False
     """Compile what is in training with torch.compile, anew for each cut (seconds, for each)."""
+    cuda_graphs: bool = True
+    """On a GPU, record a step once for each cut and replay it: one launch for hundreds."""
     replays: Literal["auto", "0", "1", "2", "3", "5", "7"] = "auto"
     """Replayed samples for each arriving one; `auto` replays in ordered or young worlds."""
     budget: Literal["seconds", "replays", "arrivals"] = "seconds"

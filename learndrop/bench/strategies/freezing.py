@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from learndrop.bench.strategies.strategy import Clock, Scheduled, Strategy
 from learndrop.bench.streams import Stream
 from learndrop.learner import Learner
-from learndrop.rehearsal import Rehearsal
+from learndrop.rehearsal import Floats, Rehearsal
 from learndrop.settings import Settings
 
 
@@ -23,9 +23,7 @@ class Unstored(Rehearsal):
     def places(self, n: int) -> NDArray[np.int64]:
         return self.replay.draw(n)
 
-    def maps(
-        self, places: NDArray[np.int64], floats: Callable[[NDArray[np.uint8]], Tensor]
-    ) -> Tensor:
+    def maps(self, places: NDArray[np.int64], floats: Floats) -> Tensor:
         x = floats(self.replay.images[places])
         if self._trainer.cut == 0:
             return x
