@@ -139,11 +139,9 @@ class Settling:
         if trial.worse(error, n):
             self.thawing.harmed()
             return Move("close", trial.back_to, f"thawed in vain: {trial.told(error, n)}")
-        found = self.thawing.persistence()
+        found, cut = self.thawing.judge()
         for unit, persistence in found.items():
             self.unit_scores[unit]["persistence"] = persistence
-        cut = self.thawing.settled(found)
-        self.thawing.end()
         if cut == trial.back_to:
             return Move("close", cut, f"all have trained for one window: {trial.told(error, n)}")
         self.rule.start_over(cut)

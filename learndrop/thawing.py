@@ -58,9 +58,25 @@ class Thawing:
         self.count += 1
         self._before = {name: t.detach().clone() for name, t in self._dropped(cut).items()}
 
-    def persistence(self) -> dict[int, float]:
-        """How far each thawed unit moved as it did in the thaw before (-1 to 1), where there was
-        one; these displacements are the ones that the next thaw is compared with."""
+    def judge(self) -> tuple[dict[int, float], int]:
+        """The window is over.
+
+        Returns:
+            how far each thawed unit moved as it did in the thaw before (-1 to 1), where there was
+            one, and how many leading units have settled for all that this has shown. The next thaw
+            is compared with this one's displacements.
+        """
+        scores = self._persistence()
+        cut = self.trial.back_to if self.trial else 0
+        found = prefix([scores.get(unit, 0.0) <= self._low for unit in range(cut)], keep=0)
+        if found < cut:
+            self._quiet = 0
+        elif scores:
+            self._quiet += 1
+        self.end()
+        return scores, found
+
+    def _persistence(self) -> dict[int, float]:
         if self.trial is None:
             return {}
         last, self._moved = self._moved, {}
@@ -72,20 +88,6 @@ class Thawing:
             self._moved.update(zip(names, moved, strict=True))
             if names and all(name in last for name in names):
                 found[unit.position] = float(cosine(moved, [last[name] for name in names]))
-        return found
-
-    def settled(self, scores: Mapping[int, float]) -> int:
-        """How many leading units have settled for all that this thaw has shown.
-
-        Args:
-            scores: as `persistence` gave them; none where there is nothing to compare with.
-        """
-        cut = self.trial.back_to if self.trial else 0
-        found = prefix([scores.get(unit, 0.0) <= self._low for unit in range(cut)], keep=0)
-        if found < cut:
-            self._quiet = 0
-        elif scores:
-            self._quiet += 1
         return found
 
     def take_back(self) -> None:

@@ -118,14 +118,19 @@ def test_what_helped_nobody_is_taken_back() -> None:
     assert same(kept, head)  # what was in training goes on
 
 
-def thaw(thawing: Thawing, learner: Learner, step: float) -> dict[int, float]:
-    """One thaw in which every weight below the cut moves by the same."""
+def move(thawing: Thawing, learner: Learner, *steps: float) -> None:
+    """A thaw begins, and every weight of each unit below the cut moves by the same."""
     thawing.begin(CUT, 0.1, 0)
     with torch.no_grad():
         for unit in learner.chain.units[:CUT]:
             for parameter in unit.module.parameters():
-                parameter.add_(step)
-    return thawing.persistence()
+                parameter.add_(steps[unit.position % len(steps)])
+
+
+def thaw(thawing: Thawing, learner: Learner, *steps: float) -> tuple[dict[int, float], int]:
+    """One whole thaw."""
+    move(thawing, learner, *steps)
+    return thawing.judge()
 
 
 def test_the_wait_doubles_each_time_that_finds_all_settled() -> None:
@@ -134,13 +139,11 @@ def test_the_wait_doubles_each_time_that_finds_all_settled() -> None:
     waits = []
     for step in (0.5, -0.5, 0.5, 0.5, 0.5, -0.5):
         waits.append(next(n for n in range(1, 99) if thawing.due()))
-        found = thaw(thawing, learner, step)
-        thawing.settled(found)
-        thawing.end()
+        thaw(thawing, learner, step)
     # the first has nothing to compare with, the fourth and the fifth go on as before
     assert waits == [3, 3, 6, 12, 3, 3]
     assert next(n for n in range(1, 99) if thawing.due()) == 6
-    thaw(thawing, learner, 1.0)
+    move(thawing, learner, 1.0)
     thawing.harmed()
     assert next(n for n in range(1, 99) if thawing.due()) == 12
     thawing.forget()
@@ -150,17 +153,16 @@ def test_the_wait_doubles_each_time_that_finds_all_settled() -> None:
 def test_a_unit_that_goes_on_as_before_stays_in_training() -> None:
     learner = dropped()
     thawing = Thawing(learner.chain, 1, 0.4)
-    assert thaw(thawing, learner, 0.5) == {}  # nothing to compare with
-    assert thawing.settled({}) == CUT
-    found = thaw(thawing, learner, 0.25)
-    assert found == pytest.approx(dict.fromkeys(range(CUT), 1.0))
-    assert thawing.settled(found) == 0
-    assert thawing.settled({0: 0.1, 1: 0.9, 2: 0.1}) == 1
-    found = thaw(thawing, learner, -0.5)
-    assert found == pytest.approx(dict.fromkeys(range(CUT), -1.0))
-    assert thawing.settled(found) == CUT
+    assert thaw(thawing, learner, 0.5) == ({}, CUT)  # nothing to compare with
+    found, settled = thaw(thawing, learner, 0.25)
+    assert found == pytest.approx(dict.fromkeys(range(CUT), 1.0)) and settled == 0
+    found, settled = thaw(thawing, learner, -0.25, 0.25)  # the first unit turns, the second goes on
+    assert found[0] == pytest.approx(-1.0) and found[1] == pytest.approx(1.0) and settled == 1
+    found, settled = thaw(thawing, learner, 0.5, -0.5)
+    assert found == pytest.approx(dict.fromkeys(range(CUT), -1.0)) and settled == CUT
+    assert thawing.trial is None
     thawing.forget()
-    assert thaw(thawing, learner, -0.5) == {}  # a drift lies between
+    assert thaw(thawing, learner, -0.5) == ({}, CUT)  # a drift lies between
 
 
 def test_units_that_still_learn_are_back_in_training_and_must_settle_anew() -> None:
