@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from learndrop import codecs
+from learndrop.arriving import Arriving
 from learndrop.augment import crop_and_flip
-from learndrop.dropping import prefix
 from learndrop.events import Event
 from learndrop.feature_choice import CHOOSES
 from learndrop.features import FeatureStore, joined
@@ -34,7 +34,6 @@ from learndrop.trainer import Step
 from learndrop.transfer import to_device
 
 READINGS = 4  # windows in an epoch
-ARRIVED = 0.05  # of its norm: a unit whose weights have no longer a way to go has arrived
 AT_ONCE = 256  # images in one pass that only answers
 
 
@@ -111,6 +110,9 @@ class Epochs:
         learner.features.clear()  # one budget, and the maps are of this set now
         self._open_store()
         learner.settling = self.settling
+        self._arriving = Arriving(
+            learner.trainer.trained, self.steps, self.window, learner.settings.rate
+        )
         self.settling.scorer.start(learner.trainer.trained)
         before, began = learner.ledger.totals(), _spent(learner)
         told: list[Epoch] = []
@@ -207,25 +209,9 @@ class Epochs:
         self.settling.scorer.start(learner.trainer.trained)
 
     def _arrived(self, step: int) -> int:
-        """How many leading units the rest of the schedule cannot move far, by their last motion.
-
-        A network that is trained until its answers are right gets better to the end, so a rule that
-        waits for that saves nothing (DECISIONS.md). The schedule is known, though. A unit that goes
-        one way covers all that is left of it; one that wanders, the root of the windows left.
-        """
-        top = self.learner.settings.rate
-        left = sum(rate_of(s, self.steps, top) for s in range(step, self.steps))
-        wander = math.sqrt(self.window / max(self.window, self.steps - step))
-        units, scores = self.learner.chain.units, self.settling.unit_scores
-
-        def near(position: int) -> bool:
-            told = scores.get(position, {})
-            if "persistence" not in told:
-                return False
-            return told["motion"] * left * max(wander, told["persistence"]) <= ARRIVED
-
-        arrived = [not unit.parameters or near(unit.position) for unit in units]
-        return prefix(arrived, self.learner.settings.keep_units)
+        learner = self.learner
+        scores, keep = self.settling.unit_scores, learner.settings.keep_units
+        return self._arriving.leading(learner.chain, step, learner.trainer.trained, scores, keep)
 
     def _obey(self, move: Move) -> None:
         trainer = self.learner.trainer
