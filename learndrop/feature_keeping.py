@@ -273,11 +273,18 @@ class FeatureKeeping:
 
     def tensors(self) -> dict[str, Tensor]:
         """The contents, for a checkpoint."""
-        return self.store.tensors()
+        return {"rows": torch.zeros(0), **self.store.tensors()}  # see `to_json`
 
     def to_json(self) -> dict[str, Any]:
-        """The rest of the state, for a checkpoint."""
+        """The rest of the state, for a checkpoint.
+
+        With it stands an empty store as it was before there were codecs: a learndrop of then reads
+        that, and begins with none.
+        """
+        counts = [self.store.hits, self.store.misses, self.store.evicted]
         return {
+            "key": None,
+            "counts": counts,
             "store": self.store.to_json(),
             "choice": self.choice.to_json(),
             "wanted": self.wanted,

@@ -22,6 +22,20 @@ from learndrop.precision import Choice
 from learndrop.settings import Settings
 from learndrop.spec import NetworkSpec
 
+# What the first learndrop of this format knows of both. It takes nothing else there, and must still
+# read what this one writes: all that is younger has names of its own.
+LIFE = (
+    "steps",
+    "world_start",
+    "drifts",
+    "drops",
+    "version",
+    "published_s",
+    "skipped",
+    "seconds",
+)
+RECOVERY = ("accuracy_before", "due_samples", "kept")
+
 
 def tensors_of(learner: Learner) -> dict[str, Tensor]:
     """Every tensor that it needs to go on, by part and name."""
@@ -50,13 +64,17 @@ def tensors_of(learner: Learner) -> dict[str, Tensor]:
 
 def values_of(learner: Learner) -> dict[str, Any]:
     """All else that it needs to go on, as JSON can hold it."""
+    lived = asdict(learner.life)
+    recovery = asdict(learner.recovery) if learner.recovery else None
     return {
         "classes": learner.classes,
         "recent_labels": list(learner.labels.recent),
         "cut": learner.trainer.cut,
         "averages": learner.trainer.averages.to_json(),
-        "life": asdict(learner.life),
-        "recovery": asdict(learner.recovery) if learner.recovery else None,
+        "life": {name: lived.pop(name) for name in LIFE},
+        "lived": lived,
+        "recovery": recovery and {name: recovery.pop(name) for name in RECOVERY},
+        "recovering": recovery,
         "returned": sorted(learner.returned),
         "events": [e.to_json() for e in learner.recent_events],
         "progress": learner.progress.to_json(),
@@ -100,10 +118,10 @@ def restored(
     if "averages" in values:  # younger than the format, as all that is asked for so
         learner.trainer.averages.load(parts.get("averages", {}), values["averages"])
     learner.labels.load(values["recent_labels"], parts["other"]["long_run"].numpy())
-    learner.life = Life(**_fields(Life, values["life"]))
-    learner.recovery = (
-        Recovery(**_fields(Recovery, values["recovery"])) if values["recovery"] else None
-    )
+    learner.life = Life(**_fields(Life, values["life"] | values.get("lived", {})))
+    if values["recovery"]:
+        recovery = values["recovery"] | (values.get("recovering") or {})
+        learner.recovery = Recovery(**_fields(Recovery, recovery))
     learner.returned = set(values["returned"])
     learner.recent_events = deque(
         (Event.from_json(e) for e in values["events"]), maxlen=settings.events_kept

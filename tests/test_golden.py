@@ -11,12 +11,14 @@ import numpy as np
 import orjson
 import pytest
 import torch
+from safetensors import safe_open
 
 from learndrop import checkpoint, checkpoint_files
 from learndrop.archive import Archive, Segment, read_segment, segment
 from learndrop.errors import BadMessage, UnknownFileFormat
 from learndrop.events import Event
 from learndrop.learner import Learner
+from learndrop.life import Recovery
 from learndrop.messages import Sample
 from learndrop.registry import Registry
 from learndrop.returning import tensors_of
@@ -89,6 +91,33 @@ def test_a_checkpoint_of_a_younger_learndrop_with_more_in_it_is_read(golden: Pat
         event["mood"] = "good"
     (folder / "state.json").write_bytes(checkpoint_files.sealed(state))
     assert restored(golden)[1] == "1700000000000-7"
+
+
+def test_the_first_learndrop_of_the_format_reads_what_this_one_writes(
+    golden: Path, tmp_path: Path
+) -> None:
+    """As far as it shows in names: `python -m tests.chaos.upgrade` lets one run."""
+    first = _learner_in(golden / "checkpoints" / "00000001")
+    learner, _ = restored(golden)
+    learner.recovery = Recovery(0.9, 100, 2)
+    now = _learner_in(checkpoint.save(learner, tmp_path, position="1-0", keep=1))
+    assert first.keys() <= now.keys()
+    assert first["life"].keys() == now["life"].keys()  # it takes these and nothing else
+    assert now["recovery"].keys() == {"accuracy_before", "due_samples", "kept"}
+    features = now["rehearsal"]["features"]
+    assert features["key"] is None and len(features["counts"]) == 3
+    assert "rehearsal/features.rows" in _tensors_in(tmp_path)
+
+
+def _learner_in(folder: Path) -> dict[str, Any]:
+    state = orjson.loads((folder / "state.json").read_bytes().partition(b"\n")[2])
+    return dict(state["learner"])
+
+
+def _tensors_in(root: Path) -> set[str]:
+    (path,) = root.glob("*/tensors.safetensors")
+    with safe_open(path, framework="pt") as file:
+        return set(file.keys())
 
 
 def test_versions_are_read_with_their_bytes_pins_and_pointer(golden: Path) -> None:

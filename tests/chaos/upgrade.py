@@ -17,9 +17,11 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import httpx2
 
 from deploy.children import ROOT, to_environment
 from deploy.local import LocalStack
@@ -32,6 +34,7 @@ from tests.soak.wrong_labels import SETTINGS, SIZE
 
 BEFORE = "550d7f7"  # the first format of every file
 PART = 640
+STARTS_WITHIN_S = 240.0
 KNOWN = ("network", "image_size", "rate", "rate_halving", "precision", "memory_format")
 
 
@@ -55,8 +58,10 @@ def running(tree: Path, settings: Settings, names: set[str]) -> Iterator[str]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+    url = f"http://127.0.0.1:{settings.port}"
     try:
-        yield f"http://127.0.0.1:{settings.port}"
+        _wait_for(url, process)
+        yield url
         process.send_signal(signal.SIGTERM)
         if process.wait(120):
             raise RuntimeError(f"the version before ended with {process.returncode}")
@@ -64,6 +69,17 @@ def running(tree: Path, settings: Settings, names: set[str]) -> Iterator[str]:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+    """Until it answers: a client gives up sooner on an address where nobody listens."""
+    until = time.monotonic() + STARTS_WITHIN_S
+    while time.monotonic() < until and process.poll() is None:
+        with suppress(httpx2.TransportError):
+            httpx2.get(f"{url}/healthz", timeout=5)
+            return
+        time.sleep(0.2)
+    raise RuntimeError(f"the version before does not answer (exit status {process.returncode})")
 
 
 def taken_apart(commit: str, folder: Path) -> Path:
