@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 from importlib.metadata import version
+from pathlib import Path
 
 import structlog
 import torch
@@ -81,8 +82,8 @@ def work(settings: Settings, stop: Stop) -> None:
             asks = Deletions(settings, under.token)
             folder, kept = settings.checkpoints_dir, settings.checkpoints_kept
 
-            def save(position: str) -> None:
-                checkpoint.save(learner, folder, position, kept, sealing=under.sealing())
+            def save(position: str) -> Path:
+                return checkpoint.save(learner, folder, position, kept, sealing=under.sealing())
 
             registry = Registry(settings.models_dir, settings.versions_kept, under.sealing)
             keeper = Keeper(learner, registry)

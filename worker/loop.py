@@ -195,9 +195,9 @@ class Loop:
             log.error("archive_failed", error=str(exc))
             self.parts.metrics.failed("archive")
         position = self.parts.stream.position
-        self.parts.save(position)
+        folder = self.parts.save(position)
         self.saved = position
-        self.parts.metrics.saved()
+        self.parts.metrics.saved(folder)
 
     def say_versions(self) -> None:
         """Say what is published, in order, so that each sample's first version can be told."""

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
@@ -187,9 +188,10 @@ class WorkerMetrics:
         """Something happened outside of a batch."""
         self._events.labels(event.type).inc()
 
-    def saved(self) -> None:
-        """A checkpoint is on disk."""
-        self._saved_at.set(self._wall())
+    def saved(self, folder: Path | None) -> None:
+        """A checkpoint is on disk, since its folder was written: a process that is stopped just
+        after that has written nothing when it is woken."""
+        self._saved_at.set(folder.stat().st_mtime if folder else self._wall())
 
     def failed(self, what: str) -> None:
         """A checkpoint or a version could not be written."""

@@ -62,7 +62,8 @@ def as_it_is() -> None:
 
 @dataclass(frozen=True)
 class Parts:
-    """Everything the loop works with; `save` writes a checkpoint that ends at a position.
+    """Everything the loop works with; `save` writes a checkpoint that ends at a position, and says
+    which folder is it.
 
     What comes before a version or a checkpoint may go back to better weights, and says so.
     `older` says that the learner comes from an older checkpoint because the newest is damaged.
@@ -75,7 +76,7 @@ class Parts:
     registry: Publishes
     board: Tells
     metrics: WorkerMetrics
-    save: Callable[[str], object]
+    save: Callable[[str], Path | None]
     archive: Archive = field(default_factory=lambda: Archive(Path(), 0))
     before_publish: Callable[[], Event | None] = as_it_is
     before_checkpoint: Callable[[], Event | None] = as_it_is

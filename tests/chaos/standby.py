@@ -128,7 +128,10 @@ def find(options: argparse.Namespace) -> dict[int, Found]:
                 sender.ended.set()
                 sender.join()
                 with Client(stack.service.url) as client:
-                    account = client.wait_learned(PATIENCE_S)["samples"]
+                    client.wait_learned(PATIENCE_S)
+                    # what is learned is off the account with the checkpoint after it
+                    wait(lambda: client.state()["samples"]["pending"] == 0)
+                    account = client.state()["samples"]
             finally:
                 sender.ended.set()
                 second.kill()
