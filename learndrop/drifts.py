@@ -17,7 +17,7 @@ from torch import Tensor
 
 from learndrop import moving
 from learndrop.candidate import LIFE, Candidate
-from learndrop.earlier import Ended, fits_better, restored
+from learndrop.earlier import Ended, fits_better, is_back, restored
 from learndrop.head_fault import head_alone
 from learndrop.life import Recovery
 from learndrop.watch import Alarm, Verdict
@@ -178,7 +178,8 @@ def _come_back(learner: Learner, places: NDArray[np.int64], now: float, verdict:
         restored(learner.chain, ended.weights)
         tried.append((_accuracy(learner, places), ended))
     found, ended = max(tried, key=lambda pair: pair[0])
-    if not fits_better(found, now, len(places)):
+    n = len(places)
+    if not (fits_better(found, now, n) and is_back(ended, found, n)):
         restored(learner.chain, present)
         return False
     restored(learner.chain, learner.earlier.take(ended).weights)

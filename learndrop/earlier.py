@@ -3,7 +3,8 @@
 A drift may lead to a world that was there before (night and day, two suppliers). Then weights that
 were learned in it fit better at once than anything that a reset could learn anew. They are tried on
 the first samples of the new world, and taken only if they answer these better than the present
-ones by more than two standard errors of the difference.
+ones by more than two standard errors of the difference, and about as well as the world that they
+are of: in a world that is new to both, the lesser evil is none of the old ones.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from torch import Tensor
 
 from learndrop.chain import Chain
 from learndrop.heads import with_rows_since
+
+FITS = 0.9  # of the accuracy that a world ended with
 
 
 @dataclass
@@ -93,6 +96,17 @@ def fits_better(earlier: float, present: float, n: int) -> bool:
     """
     middle = (earlier + present) / 2
     return earlier - present > 2 * math.sqrt(2 * max(middle * (1 - middle), 0.01) / max(1, n))
+
+
+def is_back(ended: Ended, share: float, n: int) -> bool:
+    """Whether a world's weights answer n samples about as well as they did when it ended.
+
+    >>> ended = Ended(world=0, begin=0, end=2000, accuracy=0.8, cut=3)
+    >>> is_back(ended, 0.7, 128), is_back(ended, 0.43, 128)
+    (True, False)
+    """
+    spread = math.sqrt(max(share * (1 - share), 0.01) / max(1, n))
+    return share + 2 * spread >= FITS * ended.accuracy
 
 
 def restored(chain: Chain, weights: Mapping[str, Tensor]) -> None:

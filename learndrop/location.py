@@ -17,8 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from learndrop.jumps import Jumps, gaussian_divergence
+
 TRIAL = 4  # batches of the new world that a verdict rests on, each looked at twice as hard
 LEAST = 64  # ... and samples: a slow stream's batches are small
+FEW = 32  # samples that tell of pictures that are plainly others
 LOOK = 16  # images of a batch that are looked at
 PLACES = 8
 """Places a side of a map that are looked at, at least. More images at fewer places
@@ -32,12 +35,17 @@ class ActivationMonitor:
         units: number of positions watched (position 0 is the network's input).
         window: batches in one reading.
         sensitivity: how many quiet spreads a divergence must lie above its quiet mean.
+
+    Attributes:
+        jumped: the pictures of the newest batch are plainly others than those before (jumps.py).
     """
 
     def __init__(self, units: int, window: int = 8, sensitivity: float = 4.0) -> None:
         self.units, self.window, self.sensitivity = units, window, sensitivity
         self.divergence = [0.0] * units
         self.on_trial = False
+        self.jumped = False
+        self._jumps = Jumps()
         self._quiet: list[deque[float]] = [deque(maxlen=32) for _ in range(units)]
         self._readings: deque[list[NDArray[np.float64]]] = deque(maxlen=6)
         self._sums: list[NDArray[np.float64]] = []
@@ -55,6 +63,7 @@ class ActivationMonitor:
             self._sums = [a + b for a, b in zip(self._sums, sums, strict=True)]
         self._batches += 1
         self._samples += len(outputs[0])
+        self.jumped = self._jumps.look(sums[0])
         if self.on_trial or self._batches < self.window:
             return
         now = [s / self._batches for s in self._sums]
@@ -79,7 +88,15 @@ class ActivationMonitor:
     @property
     def trial_is_over(self) -> bool:
         """Whether enough of the new world has been seen for a verdict."""
-        return self.on_trial and self._batches >= TRIAL and self._samples >= LEAST
+        if not self.on_trial:
+            return False
+        return (self._batches >= TRIAL and self._samples >= LEAST) or self.is_clear
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the pictures themselves are so different that the trial needs no more of them:
+        each batch more is answered by weights of the world before."""
+        return self.on_trial and self.jumped and self._samples >= FEW
 
     def onset(self) -> tuple[int | None, list[float]]:
         """The verdict of the trial; what comes from now on is the new normal.
@@ -91,11 +108,10 @@ class ActivationMonitor:
         strengths = [0.0] * self.units
         if self._readings and self._batches:
             self.divergence = self._compare([s / self._batches for s in self._sums])
-            for unit, value in enumerate(self.divergence):
-                quiet = np.array(self._quiet[unit] or [0.05])
-                spread = float(quiet.std()) + 0.25 * float(quiet.mean()) + 1e-6
-                strengths[unit] = (value - float(quiet.mean())) / spread
-        self.on_trial = False
+            strengths = [self._strength(u, value) for u, value in enumerate(self.divergence)]
+        if self.jumped or strengths[0] > self.sensitivity:
+            self._jumps.start_over()  # else the pictures are as before
+        self.on_trial = self.jumped = False
         self._batches = 0
         self._readings.clear()
         above = (u for u, strength in enumerate(strengths) if strength > self.sensitivity)
@@ -103,10 +119,16 @@ class ActivationMonitor:
 
     def _compare(self, now: list[NDArray[np.float64]]) -> list[float]:
         """Divergence of `now` from the mean of the readings."""
-        return [
-            _gaussian_divergence(n, np.mean([r[unit] for r in self._readings], axis=0))
-            for unit, n in enumerate(now)
-        ]
+        return [self._divergence_of(unit, n) for unit, n in enumerate(now)]
+
+    def _divergence_of(self, unit: int, now: NDArray[np.float64]) -> float:
+        return gaussian_divergence(now, np.mean([r[unit] for r in self._readings], axis=0))
+
+    def _strength(self, unit: int, divergence: float) -> float:
+        """How many quiet spreads it lies above its quiet mean."""
+        quiet = np.array(self._quiet[unit] or [0.05])
+        spread = float(quiet.std()) + 0.25 * float(quiet.mean()) + 1e-6
+        return (divergence - float(quiet.mean())) / spread
 
     def to_json(self) -> dict[str, Any]:
         """The state, for a checkpoint."""
@@ -118,6 +140,8 @@ class ActivationMonitor:
             "batches": self._batches,
             "samples": self._samples,
             "on_trial": self.on_trial,
+            "jumped": self.jumped,
+            "jumps": self._jumps.to_json(),
         }
 
     def load_json(self, data: Mapping[str, Any]) -> None:
@@ -128,6 +152,9 @@ class ActivationMonitor:
         self._sums = [np.array(s) for s in data["sums"]]
         self._batches, self._samples = data["batches"], data.get("samples", 0)
         self.on_trial = data["on_trial"]
+        if "jumps" in data:  # younger than the format
+            self.jumped = data["jumped"]
+            self._jumps.load_json(data["jumps"])
 
 
 def renamed_share(predicted: Sequence[int], targets: Sequence[int]) -> float | None:
@@ -201,12 +228,3 @@ def _channel_means(output: Tensor) -> Tensor:
     else:
         dims, x = list(range(x.ndim - 1)), x.float()
     return torch.stack([x.mean(dims), (x * x).mean(dims)])
-
-
-def _gaussian_divergence(now: NDArray[np.float64], before: NDArray[np.float64]) -> float:
-    mean_a, mean_b = now[0], before[0]
-    var_a = np.maximum(now[1] - mean_a**2, 1e-8)
-    var_b = np.maximum(before[1] - mean_b**2, 1e-8)
-    gap = (mean_a - mean_b) ** 2
-    kl = 0.5 * ((var_a + gap) / var_b + (var_b + gap) / var_a) - 1.0
-    return float(np.mean(np.minimum(kl, 100.0)))

@@ -84,10 +84,13 @@ class Rehearsal:
         cut = self._trainer.cut
         if cut and self._settings.budget == "replays":
             return affordable(self._ledger.step_costs(), cut)
-        if cut and self.replay.world and in_world < self._settings.rate_halving:
-            return 3  # a new world on stored maps: a step costs little, and the maps are exact
         young = from_scratch and in_world < 2 * self._settings.rate_halving
-        return replays_for(narrow=self._narrow, young=young)
+        usual = replays_for(narrow=self._narrow, young=young)
+        if cut and self.replay.world and in_world < self._settings.rate_halving:
+            # a new world on stored maps: they are exact, and as many as cost no more than the units
+            # that are out would have
+            return max(usual, min(3, affordable(self._ledger.step_costs(), cut)))
+        return usual
 
     def places(self, n: int) -> NDArray[np.int64]:
         """Places of about `n` samples to replay.

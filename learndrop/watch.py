@@ -1,11 +1,13 @@
 """Notices that the stream has changed and, some batches later, says what about it has.
 
-Two steps: the errors rise (an alarm); then a few batches of the new world are looked at (a trial),
-and the verdict says whether the labels changed or the pictures, and where that begins.
+Two steps: the errors rise, or the pictures are plainly others and answered worse (an alarm); then a
+few batches of the new world are looked at (a trial), and the verdict says whether the labels
+changed or the pictures, and where that begins.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from learndrop.drift import DriftDetector
-from learndrop.location import ActivationMonitor, renamed_share, renames
+from learndrop.location import FEW, ActivationMonitor, renamed_share, renames
 
 WARNING = 20.0  # times the detector's delta: a warning comes sooner and is often none
 
@@ -103,6 +105,7 @@ class Watch:
         self.warned = False
         self.monitor = ActivationMonitor(units)
         self._error_before = 0.0
+        self._of_others: list[bool] = []  # answers to pictures that are plainly others, in a row
         self._answers: list[int] = []
         self._targets: list[int] = []
 
@@ -119,6 +122,8 @@ class Watch:
             self._answers += answers.tolist()
             self._targets += targets.tolist()
             return self._judge() if self.monitor.trial_is_over else None
+        if jumped := self._jumped(right):
+            return self._raise_alarm(jumped)
         for verdict in right:
             self.warner.update(not verdict)
             if self.warner.drift_detected:
@@ -126,17 +131,29 @@ class Watch:
                 self.warner.reset()
             self.detector.update(not verdict)
             if self.detector.drift_detected:
-                return self._raise_alarm()
+                told = self.detector
+                return self._raise_alarm(Alarm(told.before, told.after, told.width))
         return None
+
+    def _jumped(self, right: Sequence[bool]) -> Alarm | None:
+        """An alarm where the pictures are plainly others and answered worse: at once, and also
+        where the detector raises none because it has just raised one."""
+        self._of_others = [*self._of_others, *right] if self.monitor.jumped else []
+        n = len(self._of_others)
+        if n < FEW or self.detector.seen < FEW:
+            return None
+        before, now = self.detector.error, 1.0 - sum(self._of_others) / n
+        spread = math.sqrt(max(before * (1.0 - before), 0.01) / n)
+        return Alarm(before, now, n) if now > before + 3 * spread else None
 
     def withdraw(self) -> None:
         """Take the last alarm back: it was none."""
         self.monitor.on_trial = False
         self._answers, self._targets = [], []
 
-    def _raise_alarm(self) -> Alarm:
-        alarm = Alarm(self.detector.before, self.detector.after, self.detector.width)
+    def _raise_alarm(self, alarm: Alarm) -> Alarm:
         self._error_before = alarm.before
+        self._of_others = []
         self.detector.reset()
         self.warner.reset()
         self.monitor.start_trial()
@@ -144,8 +161,11 @@ class Watch:
         return alarm
 
     def _judge(self) -> Verdict:
+        clear = self.monitor.is_clear
         onset, strengths = self.monitor.onset()
         accuracy = 1.0 - self._error_before
+        if clear:  # few answers: they would agree on new names by chance
+            return Verdict(0, strengths, accuracy)
         share = renamed_share(self._answers, self._targets)
         if share is None:
             return Verdict(onset, strengths, accuracy)
@@ -167,6 +187,7 @@ class Watch:
             "monitor": self.monitor.to_json(),
             "error_before": self._error_before,
             "trial": [self._answers, self._targets],
+            "of_others": self._of_others,
         }
 
     def load_json(self, data: Mapping[str, Any]) -> None:
@@ -178,3 +199,4 @@ class Watch:
         self.monitor.load_json(data["monitor"])
         self._error_before = data["error_before"]
         self._answers, self._targets = data["trial"]
+        self._of_others = data.get("of_others", [])

@@ -11,6 +11,7 @@ import torch
 from learndrop import checkpoint
 from learndrop.earlier import Earlier, Ended, restored
 from learndrop.learner import Learner
+from learndrop.watch import Verdict
 from tests.learning import digits, learn, quick_learner, quick_settings
 
 
@@ -57,6 +58,26 @@ def test_a_new_world_is_learned_though_an_old_one_is_known() -> None:
     learn(learner, digits("clean", "rotated90", "noise90", length=3000))
     assert "earlier" not in kinds(learner)
     assert learner.life.drifts >= 1
+
+
+@pytest.mark.parametrize("world, kind", [("clean", "earlier"), ("noise90", "touched")])
+def test_the_lesser_evil_in_a_world_that_is_new_is_no_world_that_came_back(
+    world: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = quick_learner()
+    learn(learner, digits("clean", length=3000))
+    known = {n: t.clone() for n, t in learner.chain.state_dict().items()}
+    learner.earlier.keep(Ended(0, 0, 3000, learner.progress.newest_accuracy(256), 0), known)
+    with torch.no_grad():  # present weights that answer nothing right in any world
+        for parameter in learner.chain.units[-1].module.parameters():
+            parameter.zero_()
+    learner.replay.new_world(since=learner.progress.samples)
+    told = iter([None, None, None, Verdict(onset=0, strengths=[9.0], accuracy_before=0.9)])
+    monkeypatch.setattr(learner.watch, "update", lambda *_: next(told))
+    for batch in digits(world, length=128, seed=1).batches(32):
+        events = learner.learn(batch, train=False).events
+    (reset,) = [e for e in events if e.type == "reset"]
+    assert reset.detail["kind"] == kind
 
 
 def test_the_oldest_give_way_by_number_and_by_bytes() -> None:

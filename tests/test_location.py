@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from learndrop.location import ActivationMonitor
+from learndrop.location import FEW, TRIAL, ActivationMonitor
 
 
 def batch(scale: float = 1.0, late_shift: float = 0.0) -> list[torch.Tensor]:
@@ -73,6 +73,34 @@ def test_what_is_read_back_is_each_units_means_exactly() -> None:
 
 def test_a_changed_input_is_seen_from_the_input_on() -> None:
     assert verdict(watched(), scale=3.0) == 0
+
+
+def trial_batches(monitor: ActivationMonitor, **change: float) -> int:
+    monitor.start_trial()
+    for n in range(1, 10):
+        monitor.update(batch(**change))
+        if monitor.trial_is_over:
+            return n
+    raise AssertionError("no verdict")
+
+
+def test_pictures_that_are_plainly_others_are_told_by_one_batch() -> None:
+    assert trial_batches(watched(), scale=3.0) == 1
+
+
+def test_what_lies_deeper_or_is_less_plain_takes_the_whole_trial() -> None:
+    assert trial_batches(watched(), late_shift=200.0) == TRIAL
+    assert trial_batches(watched(), scale=1.05) == TRIAL
+    assert trial_batches(watched()) == TRIAL
+
+
+def test_a_few_samples_tell_nothing_however_different() -> None:
+    monitor = watched()
+    monitor.start_trial()
+    monitor.update([o[: FEW - 1] for o in batch(scale=3.0)])
+    assert not monitor.trial_is_over
+    monitor.update([o[:1] for o in batch(scale=3.0)])
+    assert monitor.trial_is_over
 
 
 def test_a_change_inside_is_seen_where_it_begins() -> None:

@@ -38,3 +38,15 @@ def test_a_restored_learner_still_knows_that_it_began_with_first_weights(tmp_pat
     learn(found[0], digits("clean", length=256))
     totals = found[0].ledger.totals()
     assert totals["forward_done"] == totals["forward_full"] > 0  # not one replay
+
+
+def test_a_new_world_on_stored_maps_replays_no_more_than_dropping_pays_for() -> None:
+    learner = quick_learner(classes=tuple("0123456789"))
+    costs = learner.ledger.step_costs()
+    learner.replay.new_world(since=0)
+    given = []
+    for cut in range(len(learner.chain)):
+        learner.trainer.move_cut(cut)
+        given.append(learner.rehearsal.replays(mixed(), 10, from_scratch=False))
+        assert costs[cut] * (1 + given[-1]) <= costs[0]
+    assert given[0] == given[1] == 0 and given[-1] == 3

@@ -34,7 +34,8 @@ class DroppingSettings(Room):
     drift_delta: float = Field(0.002, gt=0, lt=1)
     """Confidence of ADWIN on the test-then-train error; smaller means fewer alarms."""
     drift_cooldown: int = Field(512, ge=0)
-    """Samples after a drift in which no second one is declared."""
+    """Samples after a drift in which no second one is declared, but by pictures that are plainly
+    others."""
     recovery_samples: int = Field(1024, ge=1)
     """Samples after which a reset that did not help is followed by a stronger one."""
     candidate: bool = False
