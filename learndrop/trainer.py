@@ -61,6 +61,7 @@ class Trainer:
         # read by the optimizer where it lies: a number would become a part of a recorded step
         self._rate = torch.zeros((), device=device)
         recorded = settings.cuda_graphs and not settings.compile
+        self._pulled: list[nn.Parameter] = []
         self._steps = Graphs(self._whole_update, device, wanted=recorded)
         self._watched = Graphs(self._outputs, device, wanted=settings.cuda_graphs)
         self._build()
@@ -135,18 +136,16 @@ class Trainer:
         self.averages.after_step()
         if not self._rate.is_cuda:
             return Step(loss, taken, right)
-        for p, gradient in zip(self._pulled(), gradients, strict=True):
-            p.grad = gradient  # a step of another shape may have left its own
+        for p, gradient in zip(self._pulled, gradients, strict=True):
+            p.grad = gradient  # a step of another shape, or a shallow one, may have left its own
         return Step(loss.clone(), taken.clone(), right.clone())  # the next may write where they lie
-
-    def _pulled(self) -> list[nn.Parameter]:
-        """Parameters that have a gradient; one that the network does not use has none."""
-        return [p for p in self._parameters if p.grad is not None]
 
     def _whole_update(self, maps: Tensor, targets: Tensor, *mix: Tensor) -> list[Tensor]:
         """An update of all that is in training, with the gradients that it was made by."""
         done = self._update(self.cut, maps, targets, *mix)
-        return [*done, *(p.grad for p in self._pulled() if p.grad is not None)]
+        # one that the network does not use has no gradient
+        self._pulled = [p for p in self._parameters if p.grad is not None]
+        return [*done, *(p.grad for p in self._pulled if p.grad is not None)]
 
     def _set_rate(self, rate: float) -> None:
         on_gpu = self._rate.is_cuda

@@ -204,6 +204,22 @@ def test_gradients_are_those_of_the_last_step_whatever_its_shape(exactly: None) 
 
 @gpu
 @needs_cuda
+def test_a_shallow_step_between_recorded_ones_changes_nothing_for_them(exactly: None) -> None:
+    weights = []
+    for recorded in (False, True):
+        trainer = trainer_of(recorded=recorded)
+        torch.manual_seed(2)
+        for i, (x, targets) in enumerate(batches(2 * AFTER + 4)):
+            trainer.step(x, targets, 0.05)
+            if i > AFTER:
+                maps = trainer.run(x, 0, 2)
+                trainer.step(maps, targets, 0.05, start=2)
+        weights.append(trainer.chain.state_dict())
+    assert all(torch.equal(t, weights[1][n]) for n, t in weights[0].items())
+
+
+@gpu
+@needs_cuda
 def test_a_head_that_grows_is_answered_by() -> None:
     trainer = trainer_of(recorded=True)
     x, _ = next(batches(1))
