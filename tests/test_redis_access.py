@@ -17,7 +17,7 @@ import pytest
 
 from deploy.embedded import EmbeddedRedis
 from learndrop.board import ServiceBoard, WorkerBoard
-from learndrop.connections import connect
+from learndrop.connections import connect, connect_async
 from learndrop.consumer import RedisConsumer
 from learndrop.deletions import Deletions, Request
 from learndrop.errors import BadSettings, StreamAway
@@ -186,3 +186,16 @@ def test_the_server_of_the_tests_has_no_tls_of_its_own() -> None:
         timeout=20,
     )
     assert done.returncode != 0 and "TLS" in done.stdout
+
+
+async def test_whoever_needs_one_connection_more_waits_for_it(tmp_path: Path) -> None:
+    require_server()
+    with EmbeddedRedis(tmp_path / "redis") as server:
+        settings = load_settings(redis_url=server.url, data_dir=tmp_path, redis_connections=2)
+        client = connect_async(settings)
+        try:
+            answers = await asyncio.gather(*(client.ping() for _ in range(50)))
+            held = len(await client.client_list())
+        finally:
+            await client.aclose()
+    assert all(answers) and held <= 2

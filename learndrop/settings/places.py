@@ -28,3 +28,5 @@ class Places(Room):
     """Certificates that a rediss:// server's must be signed by; otherwise the system's."""
     redis_timeout_s: float = Field(5.0, gt=0, le=60)
     """Longest wait for one answer of Redis."""
+    redis_connections: int = Field(64, ge=1, le=10_000)
+    """Most connections of the service to Redis at once; what needs one more waits for it."""
