@@ -24,7 +24,7 @@ from learndrop.settings import Settings
 from learndrop.stored_maps import StoredMaps
 from learndrop.tiers import tiers_of
 from learndrop.trainer import Trainer
-from learndrop.transfer import to_device
+from learndrop.transfer import to_device, wait_for
 
 Pictures = Callable[[NDArray[np.bool_]], Tensor]
 
@@ -231,15 +231,11 @@ class FeatureKeeping:
         if not self.choice.timing or codec is None or not codec.ready:
             yield
             return
-        self._wait()
+        wait_for(self._trainer.device)
         begun = self._clock()
         yield
-        self._wait()
+        wait_for(self._trainer.device)
         self.choice.figures.time(part, self._clock() - begun, read=read, made=made)
-
-    def _wait(self) -> None:
-        if self._trainer.device.type == "cuda":
-            torch.cuda.synchronize(self._trainer.device)
 
     def _is_open(self) -> bool:
         """Whether maps can be read and stored: of this cut, made by the weights as they are."""

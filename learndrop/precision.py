@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from learndrop.chain import Chain
 from learndrop.errors import DamagedFile
+from learndrop.transfer import wait_for
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Layout = Literal["auto", "contiguous", "channels_last"]
@@ -153,19 +154,14 @@ def _step(chain: Chain, x: Tensor, dtype: torch.dtype) -> float:
     targets = torch.zeros(len(x), dtype=torch.long, device=x.device)
     for parameter in chain.parameters():
         parameter.grad = None
-    _wait_for(x.device)
+    wait_for(x.device)
     start = time.perf_counter()
     with torch.enable_grad():
         with autocast(x.device, dtype):
             logits = chain(x)
         torch.autograd.backward(nn.functional.cross_entropy(logits.float(), targets))
-    _wait_for(x.device)
+    wait_for(x.device)
     return time.perf_counter() - start
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _choice(dtype: str, layout: str, timings: dict[str, float]) -> Choice:

@@ -1,4 +1,4 @@
-"""Takes arrays of the host to where a network lives."""
+"""Takes arrays of the host to where a network lives, and waits for what is computed there."""
 
 from __future__ import annotations
 
@@ -20,3 +20,9 @@ def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def wait_for(device: torch.device) -> None:
+    """Until all that was asked of a GPU is done, so that a clock tells what it took."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

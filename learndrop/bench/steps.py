@@ -20,6 +20,7 @@ from learndrop.bench.given import assignment
 from learndrop.learner import Learner
 from learndrop.messages import Sample
 from learndrop.settings import Settings
+from learndrop.transfer import wait_for
 
 ROUNDS = 5  # in turn, so that a machine that slows down slows all alike; the best counts
 REPEATS = 20
@@ -87,17 +88,12 @@ def _batches(settings: Settings) -> list[list[Sample]]:
 def _ms(device: torch.device, work: Callable[[int], object]) -> float:
     for i in range(WARM):
         work(i)
-    _wait_for(device)
+    wait_for(device)
     began = time.perf_counter()
     for i in range(REPEATS):
         work(i)
-    _wait_for(device)
+    wait_for(device)
     return 1000 * (time.perf_counter() - began) / REPEATS
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def table(rows: Sequence[Row], units: int) -> str:
