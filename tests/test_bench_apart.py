@@ -23,7 +23,8 @@ JOB = Job(length=64, worlds=("clean",), strategy="plain", settings=SETTINGS).as_
 
 @pytest.fixture(scope="module")
 def apart() -> Iterator[Apart]:
-    with Apart() as apart:
+    with pytest.MonkeyPatch.context() as patch, Apart() as apart:
+        patch.delenv("OMP_NUM_THREADS", raising=False)  # libraries would like one a core
         yield apart
 
 
@@ -47,6 +48,25 @@ def test_a_run_that_fails_says_why_and_the_next_is_done(apart: Apart, tmp_path: 
     assert not list(tmp_path.iterdir())
     apart.run("stream", JOB, tmp_path / "b.json")
     assert (tmp_path / "b.json").exists()
+
+
+@pytest.mark.skipif(not FORKS, reason="nothing is copied here")
+def test_what_is_copied_for_each_run_has_one_thread(apart: Apart, tmp_path: Path) -> None:
+    apart.run("stream", JOB, tmp_path / "a.json")
+    assert apart._process, "it was copied, and waits for the next"
+    assert len(os.listdir(f"/proc/{apart._process.pid}/task")) == 1
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="no library starts threads here")
+def test_where_libraries_have_started_threads_each_run_starts_from_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
+    with Apart() as apart:
+        for name in ("a.json", "b.json"):
+            with pytest.raises(LearndropError, match="ended with 1: .*no strategy 'magic'"):
+                apart.run("stream", JOB | {"strategy": "magic"}, tmp_path / name)
+            assert apart._process is None
 
 
 @pytest.mark.skipif(not FORKS, reason="here a run is the process that would say so itself")

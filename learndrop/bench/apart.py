@@ -1,8 +1,9 @@
 """Each run of a bench in a process of its own, so that its peak memory and its seconds are its own.
 
 Importing torch takes seconds, as long as a short run does. So one process imports what all runs
-need, computes nothing, and is copied (fork) for each. Where the system cannot do that safely, each
-run starts from nothing.
+need, computes nothing, and is copied (fork) for each. A copy of a process with several threads may
+wait for ever for a lock that one of the others held (Python warns of it from 3.12 on), so the
+process that is copied has one. Where it cannot, each run starts from nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ from learndrop.errors import LearndropError
 from learndrop.files import write_atomic
 
 Kind = Literal["stream", "epochs"]
+Doers = dict[str, Callable[[dict[str, Any]], dict[str, Any]]]  # by kind: a job to its result
 FORKS = sys.platform == "linux"  # elsewhere libraries do not stand being copied
+# numpy's and scipy's OpenBLAS start threads as they are imported; no run computes with them
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
 
 
 class Apart:
@@ -66,11 +70,11 @@ class Apart:
             answer = process.stdout.readline()
         except BrokenPipeError:
             answer = ""
-        if not FORKS or not answer:
+        told = json.loads(answer) if answer else None
+        if told is None or not told["copied"]:
             self._end()
-        if not answer:
+        if told is None:
             raise LearndropError("it ended before it said how it went")
-        told = json.loads(answer)
         if told["code"]:
             raise LearndropError(f"it ended with {told['code']}: {told['last']}")
 
@@ -78,6 +82,7 @@ class Apart:
         if self._process is None:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "learndrop.bench.apart"],
+                env=ONE_THREAD | os.environ,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -98,31 +103,45 @@ class Apart:
             process.wait()
 
 
-def serve(doers: dict[str, Callable[[dict[str, Any]], dict[str, Any]]]) -> None:
-    """Read orders, a line each, from stdin; do each in a copy of this process; answer each with a
-    line on stdout: how it ended, and the last line that it said on stderr.
+def serve(doers: Doers) -> None:
+    """Read orders, a line each, from stdin; do each in a copy of this process, or the only one here
+    where it cannot be copied; answer each with a line on stdout: whether it was done in a copy, how
+    it ended, and the last line that it said on stderr.
 
     Args:
         doers: by kind, what makes a result of a job.
     """
     for line in sys.stdin:
-        order = json.loads(line)
+        order, copied = json.loads(line), can_be_copied()
         with tempfile.TemporaryFile("w+") as said:
-            code = _copied(order, doers, said.fileno())
+            do = _in_a_copy if copied else _here
+            code = do(order, doers, said.fileno())
             said.seek(0)
             lines = said.read().strip().splitlines()
-        print(json.dumps({"code": code, "last": (lines or ["no message"])[-1]}), flush=True)
+        answer = {"copied": copied, "code": code, "last": (lines or ["no message"])[-1]}
+        print(json.dumps(answer), flush=True)
+        if not copied:
+            return
 
 
-def _copied(
-    order: dict[str, Any],
-    doers: dict[str, Callable[[dict[str, Any]], dict[str, Any]]],
-    said: int,
-) -> int:
+def can_be_copied() -> bool:
+    """Whether this process has no thread but this one, those of libraries included."""
+    return FORKS and len(os.listdir("/proc/self/task")) == 1
+
+
+def _in_a_copy(order: dict[str, Any], doers: Doers, said: int) -> int:
     """Its exit status; negative where a signal ended it."""
-    child = os.fork() if FORKS else 0
+    child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    code = 1
+    try:
+        code = _here(order, doers, said)
+    finally:
+        os._exit(code)  # what the original registered for its end is not for its copies
+
+
+def _here(order: dict[str, Any], doers: Doers, said: int) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     kept = os.dup(1), os.dup(2)
     os.dup2(said, 1)  # the answers' way is not for what a library prints
@@ -137,8 +156,6 @@ def _copied(
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        if FORKS:
-            os._exit(code)  # what the original registered for its end is not for its copies
     os.dup2(kept[0], 1)
     os.dup2(kept[1], 2)
     return code
