@@ -2,8 +2,7 @@
 
 Shuffled passes, a rate that rises and falls over the whole, the same scores and the same rule for
 what leaves training; whether the network still gets better is asked of the same pictures, a pass
-ago and now. Maps below the cut are stored as batches come by, each picture's once for a
-cut; with augmentation a share of them is made anew from another view each epoch.
+ago and now.
 """
 
 from __future__ import annotations
@@ -18,18 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learndrop import codecs
 from learndrop.arriving import Arriving
-from learndrop.augment import crop_and_flip
 from learndrop.events import Event
-from learndrop.feature_choice import CHOOSES
-from learndrop.features import FeatureStore, joined
 from learndrop.learner import Learner
 from learndrop.passes import Passes, Pictures, Places
 from learndrop.rates import WARM_UP, rate_of
 from learndrop.scorers import PROBED
+from learndrop.set_maps import SetMaps
 from learndrop.settling import Move, Settling
-from learndrop.tiers import tiers_of
 from learndrop.trainer import Step
 from learndrop.transfer import to_device
 
@@ -88,7 +83,7 @@ class Epochs:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.learner, self.pictures, self.held_out = learner, pictures, held_out
-        self.augment, self.answer_every, self._clock = augment, answer_every, clock
+        self.answer_every, self._clock = answer_every, clock
         settings = learner.settings
         self.steps_in_epoch = math.ceil(len(pictures) / settings.batch)
         self.steps = max(1, round(epochs * self.steps_in_epoch))
@@ -96,10 +91,10 @@ class Epochs:
         windowed = settings.model_copy(update={"window": self.window})
         self.settling = Settling(learner.chain, learner.ledger, windowed, self._probe)
         self.progress = Passes(len(pictures), 4 * self.window * settings.batch)
-        self.store = FeatureStore(tiers_of(settings, learner.device), len(pictures), learner.device)
         self.events: list[Event] = []
         self._targets = torch.from_numpy(pictures.targets).to(learner.device)
         self._rng = np.random.default_rng(settings.seed)
+        self.maps = SetMaps(learner, pictures, augment=augment, rng=self._rng)
         self._unread: list[tuple[Places, Step]] = []
         self._losses: list[float] = []
         self._began = learner.life.steps
@@ -108,7 +103,7 @@ class Epochs:
         """Train; `tell` hears of each epoch when it is over."""
         learner = self.learner
         learner.features.clear()  # one budget, and the maps are of this set now
-        self._open_store()
+        self.maps.open()
         learner.settling = self.settling
         self._arriving = Arriving(
             learner.trainer.trained, self.steps, self.window, learner.settings.rate
@@ -138,48 +133,13 @@ class Epochs:
         learner = self.learner
         rate = learner.guard.caution * rate_of(number, self.steps, learner.settings.rate)
         with learner.life.timed("build", self._clock):
-            maps = self._maps(places)
+            maps = self.maps.at(places)
         with learner.life.timed("train", self._clock):
             targets = self._targets[to_device(places, learner.device)]
             self._unread.append((places, learner.trainer.step(maps, targets, rate)))
         self.settling.scorer.after_step(rate)
         learner.ledger.train(learner.trainer.cut, len(places))
         learner.life.steps += 1
-
-    # -- maps below the cut -----------------------------------------------------------------
-
-    def _maps(self, places: Places) -> Tensor:
-        """What enters the cut for the pictures at `places`: stored, or made now and stored."""
-        trainer = self.learner.trainer
-        if trainer.cut == 0:
-            return self._floats(places)
-        stored = self.store.holds(places)
-        if self.augment:
-            refreshed = self.learner.settings.feature_refresh
-            stored = stored & (self._rng.random(len(places)) >= refreshed)
-        maps, _ = self.store.get(places[stored])
-        if stored.all():
-            return maps
-        fresh = places[~stored]
-        made = trainer.prefix(self._floats(fresh))
-        self.learner.ledger.build(0, trainer.cut, len(fresh))
-        self._keep(fresh, made)
-        return joined([(stored, maps), (~stored, made)])
-
-    def _keep(self, places: Places, made: Tensor) -> None:
-        """Store maps while there is room: in shuffled passes, to evict one for another gains
-        nothing."""
-        room = self.store.capacity - len(self.store)
-        held = self.store.holds(places)
-        kept = held | (np.cumsum(~held) <= room)
-        if kept.any():
-            self.store.put(places[kept], made[to_device(np.flatnonzero(kept), made.device)])
-
-    def _floats(self, places: Places) -> Tensor:
-        images = self.pictures.images[places]
-        if not self.augment:
-            return self.learner.floats(images)
-        return self.learner.floats(crop_and_flip(to_device(images, self.learner.device), self._rng))
 
     def _probe(self) -> Tensor:
         """A few pictures, always the same, for a score that looks at outputs."""
@@ -219,23 +179,13 @@ class Epochs:
             trainer.take_averages(move.cut)
             sample = self._rng.choice(len(self.pictures), min(AT_ONCE, len(self.pictures)), False)
             # of the units that leave now and those behind: the ones before are as they were
-            trainer.adapt_statistics(trainer.prefix(self._floats(sample)), start=trainer.cut)
+            trainer.adapt_statistics(trainer.prefix(self.maps.floats(sample)), start=trainer.cut)
             self.learner.ledger.build(0, len(trainer.chain), len(sample))
         if move.cut != trainer.cut:
             trainer.move_cut(move.cut)
-            self._open_store()
+            self.maps.open()
         self.learner.life.drops += move.type == "drop"
         self._tell(Event(move.event, time.time(), self.progress.samples, move.cause, move.cut))
-
-    def _open_store(self) -> None:
-        trainer, settings = self.learner.trainer, self.learner.settings
-        self.store.clear()
-        if trainer.cut:
-            shape = trainer.chain.units[trainer.cut - 1].out_shape
-            # there is no test before each step that a gate could look at: the safest one
-            name = "bf16" if settings.feature_codec in CHOOSES else settings.feature_codec
-            codec = codecs.make(name, shape, settings.image_size)
-            self.store.open(trainer.cut, trainer.prefix_hash(), codec)
 
     def _tell(self, event: Event) -> None:
         self.events.append(event)
@@ -260,7 +210,7 @@ class Epochs:
                 learner.trainer.forget_momentum()
                 learner.trainer.averages.start_over()
                 self.settling.scorer.start(learner.trainer.trained)
-                self._open_store()
+                self.maps.open()
                 cut, cause = learner.trainer.cut, learner.guard.why
                 self._tell(Event("rollback", time.time(), self.progress.samples, cause, cut))
                 break  # the steps after it were made with the same spoilt weights
@@ -299,7 +249,7 @@ class Epochs:
         learner = self.learner
         if self.settling.probation is not None:
             learner.trainer.move_cut(self.settling.probation.back_to)
-        self.store.clear()
+        self.maps.close()
         usual = Settling(learner.chain, learner.ledger, learner.settings, learner.probe)
         usual.rule.load_json(self.settling.rule.to_json())
         usual.unit_scores = self.settling.unit_scores

@@ -15,7 +15,7 @@ from learndrop import datasets
 from learndrop.augment import crop_and_flip
 from learndrop.bench.epoch_table import page, table
 from learndrop.bench.epochs import bench_epochs, chain_of
-from learndrop.epochs import Epochs
+from learndrop.epochs import Epoch, Epochs
 from learndrop.learner import Learner
 from learndrop.passes import Pictures
 from tests.learning import QUICK, digits, learn, quick_settings
@@ -26,38 +26,40 @@ TRAIN = Pictures(DATA.images[:1200], TARGETS[:1200])
 HELD = Pictures(DATA.images[1200:], TARGETS[1200:])
 
 
-def trained(epochs: float, **overrides: Any) -> tuple[Learner, Epochs]:
+Trained = tuple[Learner, Epochs, list[Epoch]]  # what each epoch told
+
+
+def trained(epochs: float, **overrides: Any) -> Trained:
     augment = overrides.pop("augment", False)
     learner = Learner(quick_settings(classes=tuple("0123456789"), **overrides))
     training = Epochs(learner, TRAIN, epochs=epochs, held_out=HELD, augment=augment)
-    training.told = training.run()  # type: ignore[attr-defined]
-    return learner, training
+    return learner, training, training.run()
 
 
 @pytest.fixture(scope="module")
-def long() -> tuple[Learner, Epochs]:
+def long() -> Trained:
     return trained(14)
 
 
-def test_it_drops_what_has_settled_and_keeps_its_accuracy(long: tuple[Learner, Epochs]) -> None:
-    told = long[1].told  # type: ignore[attr-defined]
+def test_it_drops_what_has_settled_and_keeps_its_accuracy(long: Trained) -> None:
+    _, training, told = long
     assert [e.number for e in told] == list(range(1, 15))
-    assert "drop" in {e.type for e in long[1].events}
-    assert told[-1].depth > 0 and told[-1].held_out > 0.9
+    assert "drop" in {e.type for e in training.events}
+    assert told[-1].depth > 0
+    assert told[-1].held_out is not None and told[-1].held_out > 0.9
     assert told[-1].forward_saved > 0.1
 
 
 def test_what_the_rest_of_the_schedule_cannot_move_leaves_though_nothing_has_settled() -> None:
-    _, training = trained(4, settled_windows=100)
+    _, training, told = trained(4, settled_windows=100)
     moves = [e for e in training.events if e.type in {"freeze", "drop"}]
     assert [e.type for e in moves][:2] == ["freeze", "drop"]
     assert "have arrived" in moves[0].cause
     assert moves[0].samples > 0.3 * 4 * len(TRAIN)  # the rate is still high until then
-    told = training.told  # type: ignore[attr-defined]
     assert told[-1].depth > 0 and told[-1].saved > 0.1
 
 
-def test_stored_maps_stand_for_the_units_that_are_out(long: tuple[Learner, Epochs]) -> None:
+def test_stored_maps_stand_for_the_units_that_are_out(long: Trained) -> None:
     kinds = long[0].ledger.totals()["by_kind"]
     whole = 14 * 1200 * long[0].ledger.forward_cost(0, len(long[0].chain))
     assert 0 < kinds["build"] < 0.5 * whole  # each map is made once a cut, not once an epoch
@@ -65,8 +67,7 @@ def test_stored_maps_stand_for_the_units_that_are_out(long: tuple[Learner, Epoch
 
 
 def test_full_training_saves_nothing_and_the_account_says_so() -> None:
-    learner, training = trained(2.5, drop=False)
-    told = training.told  # type: ignore[attr-defined]
+    learner, _, told = trained(2.5, drop=False)
     assert [e.depth for e in told] == [0, 0, 0]
     assert told[-1].forward_saved == told[-1].saved == 0.0
     steps = round(2.5 * 38)
@@ -82,20 +83,20 @@ def test_a_budget_for_some_maps_only_is_never_passed() -> None:
     learner = Learner(quick_settings(classes=tuple("0123456789"), feature_bytes=200_000))
     training = Epochs(learner, TRAIN, epochs=2)
     learner.trainer.move_cut(3)
-    training._open_store()
+    training.maps.open()
     most = 0
     for start in range(0, 1200, 50):
         places = np.arange(start, start + 50)
-        made = training._maps(places)
-        again = training._maps(places)
+        made = training.maps.at(places)
+        again = training.maps.at(places)
         assert torch.allclose(made.float(), again.float(), atol=0.05)
-        most = max(most, training.store.nbytes)
+        most = max(most, training.maps.store.nbytes)
     assert 150_000 < most <= 200_000
-    assert training.store.holds(np.arange(1200)).sum() == len(training.store)
+    assert training.maps.store.holds(np.arange(1200)).sum() == len(training.maps.store)
 
 
 def test_a_learner_that_was_trained_in_epochs_goes_on_with_a_stream(
-    long: tuple[Learner, Epochs],
+    long: Trained,
 ) -> None:
     learner = long[0]
     assert (learner.predict(HELD.images).argmax(1) == HELD.targets).mean() > 0.9
