@@ -55,8 +55,7 @@ def abandon_thaw(learner: Learner, cause: str) -> None:
     if thawing.trial is None:
         return
     cut = thawing.trial.back_to
-    thawing.take_back()
-    thawing.end()
+    thawing.take_back(harmed=False)
     close(learner, cut, cause)
     learner.settling.scorer.start(learner.trainer.trained)
 

@@ -137,7 +137,7 @@ class Settling:
     def _end_thaw(self, trial: Probation, progress: Progress) -> Move:
         error, n = _since(trial, progress)
         if trial.worse(error, n):
-            self.thawing.harmed()
+            self.thawing.take_back(harmed=True)
             return Move("close", trial.back_to, f"thawed in vain: {trial.told(error, n)}")
         found, cut = self.thawing.judge()
         for unit, persistence in found.items():

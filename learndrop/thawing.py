@@ -90,18 +90,17 @@ class Thawing:
                 found[unit.position] = float(cosine(moved, [last[name] for name in names]))
         return found
 
-    def take_back(self) -> None:
-        """Give what was dropped the weights and statistics that it had."""
-        if self.trial is None:
-            return
-        with torch.no_grad():
-            for name, tensor in self._dropped(self.trial.back_to).items():
-                tensor.copy_(self._before[name])
+    def take_back(self, *, harmed: bool) -> None:
+        """End the thaw, and give what was dropped the weights and statistics that it had.
 
-    def harmed(self) -> None:
-        """The answers got worse: what was dropped is as it was, and the next thaw is further."""
-        self.take_back()
-        self._quiet += 1
+        Args:
+            harmed: the answers got worse, so the next thaw is further.
+        """
+        if self.trial is not None:
+            with torch.no_grad():
+                for name, tensor in self._dropped(self.trial.back_to).items():
+                    tensor.copy_(self._before[name])
+        self._quiet += harmed
         self.end()
 
     def end(self) -> None:

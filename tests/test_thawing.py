@@ -102,7 +102,8 @@ def test_what_helped_nobody_is_taken_back() -> None:
     parts.scorer.start(learner.trainer.trained)
     before = below(learner)
     progress.add([True] * 256)
-    assert parts.read(CUT, progress, may_freeze=True, may_thaw=True).type == "thaw"  # type: ignore[union-attr]
+    move = parts.read(CUT, progress, may_freeze=True, may_thaw=True)
+    assert move is not None and move.type == "thaw"
     with torch.no_grad():
         for unit in learner.chain.units:
             for tensor in unit.module.state_dict().values():
@@ -144,7 +145,7 @@ def test_the_wait_doubles_each_time_that_finds_all_settled() -> None:
     assert waits == [3, 3, 6, 12, 3, 3]
     assert next(n for n in range(1, 99) if thawing.due()) == 6
     move(thawing, learner, 1.0)
-    thawing.harmed()
+    thawing.take_back(harmed=True)
     assert next(n for n in range(1, 99) if thawing.due()) == 12
     thawing.forget()
     assert next(n for n in range(1, 99) if thawing.due()) == 3
