@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import httpx2
@@ -221,6 +222,11 @@ def attempt(step: Callable[[], None]) -> bool:
     return True
 
 
+def say_logs(compose: Compose, service: str) -> None:
+    """What the service's container has written."""
+    print(compose.logs(service))
+
+
 def main() -> int:
     skip = os.environ.get("COMPOSE_TEST_SKIP", "").replace(",", " ").split()
     ports = {name: free_port() for name in ("service", "prometheus", "grafana")}
@@ -245,7 +251,7 @@ def main() -> int:
         well = well and attempt(lambda: run(trial))
         if not well:
             for service in ("service", "worker"):
-                attempt(lambda name=service: print(compose.logs(name)))  # type: ignore[misc]
+                attempt(partial(say_logs, compose, service))
     finally:
         if not os.environ.get("COMPOSE_TEST_KEEP"):
             well = attempt(compose.down) and well

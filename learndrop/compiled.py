@@ -65,6 +65,7 @@ class Tail:
         """
         if self._compiled is not None:
             try:
+                # torch puts `patch` into this module as it is imported
                 with torch.compiler.config.patch(force_disable_caches=True):  # type: ignore[attr-defined]
                     return work(self._compiled)
             except RuntimeError as exc:  # all of torch.compile's own errors are

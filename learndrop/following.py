@@ -26,7 +26,7 @@ STEPS = (nn.Linear, nn.Conv2d, nn.modules.batchnorm._NormBase)
 CONSTANT = "_tensor_constant"  # torch.fx's name for tensors made in forward, with a number
 
 
-class _Tracer(NodePathTracer):  # type: ignore[misc]
+class _Tracer(NodePathTracer):  # type: ignore[misc] # torchvision has no types
     """Records for every node the path of the module whose forward made it.
 
     Modules named in `whole`, and those of torch.nn and torchvision.ops, are not entered.

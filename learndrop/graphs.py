@@ -28,7 +28,8 @@ class _Recording:
     def __init__(self, work: Work, given: Sequence[Tensor], device: torch.device) -> None:
         self._given = [t.clone() for t in given]
         self._graph = torch.cuda.CUDAGraph()
-        here, aside = torch.cuda.current_stream(device), torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        here = torch.cuda.current_stream(device)
+        aside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call] # torch's has no types
         aside.wait_stream(here)
         with torch.cuda.stream(aside):
             # not `torch.cuda.graph`: it empties the allocator's cache, which stalls what follows

@@ -37,7 +37,7 @@ Pixels = NDArray[np.uint8]
 # Sizes are checked here, with our own limit and before Pillow is called.
 Image.MAX_IMAGE_PIXELS = None
 
-_UNREADABLE = (
+_UNREADABLE: tuple[type[Exception], ...] = (
     OSError,
     SyntaxError,
     ValueError,

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 import numpy as np
@@ -26,6 +26,7 @@ from learndrop.messages import Sample
 from learndrop.settings import Settings, load_settings
 from service.__main__ import listening
 from service.app import create_app
+from service.dependencies import Rooms
 from service.protocol import Protocol
 
 Pixels = NDArray[np.uint8]
@@ -76,7 +77,13 @@ class Ingress:
 
     def metric(self, name: str, **labels: str) -> float:
         """A series of the service."""
-        return self.app.state.rooms.metrics.registry.get_sample_value(name, labels) or 0.0
+        return rooms_of(self.http).metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+def rooms_of(http: TestClient) -> Rooms:
+    """What the application behind it was put together from."""
+    app = cast(FastAPI, http.app)  # the client takes any ASGI application, and says no more
+    return cast(Rooms, app.state.rooms)  # a state's attributes have no types
 
 
 @contextmanager

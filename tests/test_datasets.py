@@ -8,6 +8,7 @@ import subprocess
 import sys
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,8 +106,8 @@ def test_torchvision_set_that_is_on_disk(tmp_path: Path) -> None:
     assert len(load(f"torchvision:FashionMNIST:{tmp_path}:test", 28)) == 4
 
 
-def bad_npz(folder: Path, **arrays: object) -> str:
-    np.savez(folder / "bad.npz", **arrays)  # type: ignore[arg-type]
+def bad_npz(folder: Path, **arrays: Any) -> str:
+    np.savez(folder / "bad.npz", **arrays)
     return str(folder / "bad.npz")
 
 

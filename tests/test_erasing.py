@@ -317,19 +317,21 @@ def test_the_reserve_forgets_too() -> None:
     assert again.ids.tolist() == [24, 32, 40, 48, 56]
 
 
-def test_a_deleted_sample_leaves_the_archive_or_nothing_is_told(tmp_path: Path) -> None:
+def test_a_deleted_sample_leaves_the_archive_or_nothing_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scene = Scene(tmp_path, Asks(request(1, 5)))
     assert 5 in scene.archived()
 
     def refuse(ids: Collection[str]) -> int:
         raise OSError("disk full")
 
-    erase, scene.archive.erase = scene.archive.erase, refuse  # type: ignore[method-assign]
-    scene.turn()
+    with monkeypatch.context() as full:
+        full.setattr(scene.archive, "erase", refuse)
+        scene.turn()
     assert 5 in scene.archived() and scene.asks.said == []
     failed = scene.registry.get_sample_value("learndrop_write_failures_total", {"what": "erase"})
     assert failed == 1
-    scene.archive.erase = erase  # type: ignore[method-assign]
     scene.turn()
     assert scene.asks.said == []  # not tried again so soon
     scene.now_s += 6

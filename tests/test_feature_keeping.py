@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from learndrop import checkpoint, feature_choice
 from learndrop.learner import Learner
@@ -22,6 +23,13 @@ def still(cut: int = 3, length: int = 256, **overrides: object) -> Learner:
     learner.drop_to(cut, "for the test")
     learn(learner, digits("clean", length=length, seed=1))
     return learner
+
+
+def held_now(learner: Learner) -> set[int]:
+    """Ids of the samples whose maps of the present cut are stored."""
+    now = learner.features._now
+    assert now is not None
+    return set(now.ids.tolist())
 
 
 def exact(learner: Learner) -> torch.Tensor:
@@ -47,7 +55,7 @@ def test_nothing_is_stored_while_nothing_is_replayed() -> None:
 
 def test_a_deeper_cut_takes_its_maps_from_those_that_were_stored() -> None:
     learner = still(3, feature_bytes=16 * 2**20)
-    batch, before_it = learner.settings.batch, set(learner.features._now.ids.tolist())  # type: ignore[union-attr]
+    batch, before_it = learner.settings.batch, held_now(learner)
     before = learner.trainer.prefix_hash()
     learner.drop_to(5, "for the test")
     assert learner.trainer.prefix_hash(3) == before  # statistics of what was dropped stay
@@ -95,14 +103,14 @@ def test_a_deeper_cut_makes_no_pause_of_more_than_three_steps() -> None:
 
 def test_on_probation_nothing_is_moved_and_a_cut_taken_back_finds_its_maps() -> None:
     learner = still(3)
-    held = set(learner.features._now.ids.tolist())  # type: ignore[union-attr]
+    held = held_now(learner)
     move_cut(learner, 5)
     assert learner.rehearsal.keeping.pass_on(hold=True) == 0
     older = learner.features.older
     assert older is not None and held <= set(older.ids.tolist())
     move_cut(learner, 3)
     assert learner.features.older is None
-    assert held <= set(learner.features._now.ids.tolist())  # type: ignore[union-attr]
+    assert held <= held_now(learner)
     found, hit = stored(learner)
     assert torch.allclose(found, exact(learner)[torch.from_numpy(hit)], rtol=0.01, atol=0.01)
 
@@ -136,13 +144,20 @@ def test_a_weight_that_was_written_to_below_the_cut_makes_every_stored_map_stale
 
 
 @pytest.mark.parametrize(("refresh", "made"), [(0.0, 0), (1.0, 40)])
-def test_a_share_of_the_maps_is_made_anew_from_another_view(refresh: float, made: int) -> None:
+def test_a_share_of_the_maps_is_made_anew_from_another_view(
+    refresh: float, made: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     learner = still(3, replay_augment=True, feature_refresh=refresh)
     ids = learner.replay.ids[: learner.replay.size]
     places = np.flatnonzero(learner.features.holds(ids))[:40]
     calls: list[int] = []
     prefix = learner.trainer.prefix
-    learner.trainer.prefix = lambda x: (calls.append(len(x)), prefix(x))[1]  # type: ignore[method-assign, func-returns-value]
+
+    def counted(x: Tensor) -> Tensor:
+        calls.append(len(x))
+        return prefix(x)
+
+    monkeypatch.setattr(learner.trainer, "prefix", counted)
     first, second = (learner.rehearsal.maps(places, learner.floats) for _ in range(2))
     assert sum(calls) == 2 * made
     assert torch.equal(first, second) == (made == 0)
@@ -169,7 +184,7 @@ def test_a_codec_that_costs_accuracy_gives_way_to_the_next(
     codec = learner.features.codec
     assert codec is not None and codec.name == "int8" and codec.ready
     decode = codec.decode
-    codec.decode = lambda rows: torch.zeros_like(decode(rows))  # type: ignore[method-assign]
+    monkeypatch.setattr(codec, "decode", lambda rows: torch.zeros_like(decode(rows)))
     learn(learner, digits("clean", length=160, seed=2))
     told = learner.state()["features"]
     assert told["codec"] == "bf16" and "int8 was given up: accuracy falls by" in told["why"]

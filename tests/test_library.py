@@ -202,8 +202,10 @@ class Inner(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.branches and bool(x.sum() > 1e9):
-            return self.conv(x) * 2  # type: ignore[no-any-return]
-        return self.conv(x).relu()  # type: ignore[no-any-return]
+            doubled: Tensor = self.conv(x) * 2
+            return doubled
+        result: Tensor = self.conv(x).relu()
+        return result
 
 
 def mean(x: Tensor) -> Tensor:

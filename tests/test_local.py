@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx2
 import numpy as np
-import psutil  # type: ignore[import-untyped]
+import psutil
 import pytest
 
 from deploy import embedded

@@ -62,9 +62,11 @@ def test_an_idle_worker_saves_what_it_learned_soon(make: Callable[..., World]) -
     assert world.story.kinds()[: world.story.index("save 1-0")].count("claim") == 3
 
 
-def test_a_stream_half_full_of_learned_samples_is_saved_early(make: Callable[..., World]) -> None:
+def test_a_stream_half_full_of_learned_samples_is_saved_early(
+    make: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
     world = make(checkpoint_s=1000.0, max_pending=16, batch=1)
-    world.metrics.saved = lambda folder: setattr(world, "tick_s", 0.01)  # type: ignore[method-assign]
+    monkeypatch.setattr(world.metrics, "saved", lambda folder: setattr(world, "tick_s", 0.01))
     world.publish(*"abcdefghijklmnop")
     world.run(turns=16)
     assert world.saved == ["1-0", "9-0", "16-0"]  # the first is due anyway, the last is the end

@@ -84,7 +84,9 @@ def test_a_time_that_is_none_has_no_age(world: World, at: bytes) -> None:
     assert world.value("learndrop_sample_age_seconds_count") == 1
 
 
-def test_a_sample_that_kills_the_learner_is_buried_after_three_deaths(world: World) -> None:
+def test_a_sample_that_kills_the_learner_is_buried_after_three_deaths(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.publish("a", "poison", "c")
     world.tick_s = 0.01  # no checkpoint before the deaths
     deaths = 0
@@ -102,7 +104,7 @@ def test_a_sample_that_kills_the_learner_is_buried_after_three_deaths(world: Wor
                 raise RuntimeError("dead")
             return learn(samples)
 
-        learner.learn = deadly  # type: ignore[method-assign]
+        monkeypatch.setattr(learner, "learn", deadly)
         try:
             world.run(turns=9)
         except RuntimeError:

@@ -95,7 +95,7 @@ def test_a_last_checkpoint_that_cannot_be_written_is_an_error(world: World) -> N
     [("claim", 3), ("hold", 3), ("bury", 3), ("ack", 3), ("state", 3), ("events", 1)],
 )
 def test_redis_away_at_any_step_loses_and_repeats_nothing(
-    world: World, what: str, times: int
+    world: World, what: str, times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.story.fails[what] = [StreamAway("gone")] * times
     world.publish("a", "b")
@@ -109,7 +109,7 @@ def test_redis_away_at_any_step_loses_and_repeats_nothing(
         world.stream._handed = world.stream.position  # what the Redis one does by itself
         return reopen(most, wait_s, stopping)
 
-    world.stream.claim = claim  # type: ignore[method-assign]
+    monkeypatch.setattr(world.stream, "claim", claim)
     world.run(turns=20)
     assert world.learner.labels == ["a", "b", "c"]
     assert world.adds_up() == Counts(4, 3, 1, 0)

@@ -53,12 +53,12 @@ async def test_predictions_and_dead_letters_go_and_the_stream_stays(
         await wait_until(lambda: redis.xlen(keys.predictions) == 0 and redis.xlen(keys.dead) == 0)
         assert redis.xlen(keys.stream) == 2
         assert redis.hlen(keys.dead_reasons) == 0
-        for what in ("prediction", "dead_letter"):
-            await wait_until(
-                lambda w=what: metrics.registry.get_sample_value(  # type: ignore[misc]
-                    "learndrop_expired_total", {"what": w}
-                ) == 2
-            )  # fmt: skip
+
+        def expired(what: str) -> bool:
+            name = "learndrop_expired_total"
+            return metrics.registry.get_sample_value(name, {"what": what}) == 2
+
+        await wait_until(lambda: expired("prediction") and expired("dead_letter"))
 
 
 async def test_what_is_younger_stays(server: EmbeddedRedis, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from tests.services import (
     is_problem,
     npz,
     pixels,
+    rooms_of,
 )  # fmt: skip
 
 __all__ = ["server"]
@@ -52,7 +53,7 @@ def test_the_answer_is_the_networks(http: TestClient) -> None:
     assert answer.status_code == 200
     told = answer.json()
     assert (told["model_version"], told["stored"]) == (1, True)
-    expected = probabilities(http.app.state.rooms.settings, 0, images)  # type: ignore[attr-defined]
+    expected = probabilities(rooms_of(http).settings, 0, images)
     for one, row in zip(told["predictions"], expected, strict=True):
         assert one["model_version"] == 1
         assert one["label"] == CLASSES[row.argmax()]
@@ -98,7 +99,7 @@ def test_two_files_that_show_the_same_picture_get_the_same_answer(http: TestClie
 def test_a_batch_beyond_one_pass_is_answered_in_order(http: TestClient) -> None:
     images = pixels(70, seed=2)
     answers = ask(http, images).json()["predictions"]
-    expected = probabilities(http.app.state.rooms.settings, 0, images)  # type: ignore[attr-defined]
+    expected = probabilities(rooms_of(http).settings, 0, images)
     assert [a["label"] for a in answers] == [CLASSES[row.argmax()] for row in expected]
 
 

@@ -6,7 +6,6 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -25,7 +24,7 @@ from service.durability import Durability
 from service.problems import KINDS
 from tests.published import CLASSES, publish
 from tests.servers import client_of, require_server, server, settings_on, token
-from tests.services import NPZ, ingress, is_problem, npz, pixels
+from tests.services import NPZ, ingress, is_problem, npz, pixels, rooms_of
 
 __all__ = ["server"]
 
@@ -58,10 +57,6 @@ def http(server: EmbeddedRedis, tmp_path: Path) -> Iterator[TestClient]:
         yield opened
 
 
-def settings_of(http: TestClient) -> Any:
-    return http.app.state.rooms.settings  # type: ignore[attr-defined]
-
-
 def test_before_the_workers_first_word_every_promised_name_is_there(http: TestClient) -> None:
     state = http.get("/v1/state").json()
     assert state["samples"] == dict.fromkeys(ACCOUNT, 0)
@@ -77,7 +72,7 @@ def test_before_the_workers_first_word_every_promised_name_is_there(http: TestCl
 def test_state_is_what_the_worker_told_with_the_account_of_now(
     http: TestClient, tmp_path: Path
 ) -> None:
-    board = WorkerBoard(settings_of(http), token(settings_of(http)))
+    board = WorkerBoard(rooms_of(http).settings, token(rooms_of(http).settings))
     board.put_state(TOLD)
     board.add_events(EVENTS)
     board.close()
@@ -98,7 +93,7 @@ def test_state_is_what_the_worker_told_with_the_account_of_now(
 def test_samples_per_second_come_from_what_was_learned_between_two_looks(
     http: TestClient,
 ) -> None:
-    board = WorkerBoard(settings_of(http), token(settings_of(http)))
+    board = WorkerBoard(rooms_of(http).settings, token(rooms_of(http).settings))
     for learned in (100, 300):
         board.put_state(TOLD | {"samples_learned": learned})
         state = http.get("/v1/state").json()
@@ -245,10 +240,11 @@ def test_memory_that_runs_short_is_warned_of_before_samples_are_refused(
             body = npz(images=pixels(1), labels=[1])
             assert http.post("/v1/samples", content=body, headers=NPZ).status_code == 202
             assert http.get("/metrics").status_code == 200
-            series = http.app.state.rooms.metrics.registry  # type: ignore[attr-defined]
+            series = rooms_of(http).metrics.registry
             limit = series.get_sample_value("learndrop_redis_memory_limit_bytes")
             assert limit == int(used * 1.12)
-            assert series.get_sample_value("learndrop_redis_memory_bytes") > 0.85 * limit
+            taken = series.get_sample_value("learndrop_redis_memory_bytes")
+            assert taken is not None and taken > 0.85 * limit
             redis.config_set("maxmemory", 0)
             (warning,) = http.get("/readyz").json()["warnings"]
             assert "no maxmemory" in warning

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,12 @@ async def test_a_new_version_answers_by_itself(tmp_path: Path) -> None:
     publish(tmp_path, seed=0)
     async with serving_of(tmp_path) as (serving, _):
         images = pixels(4)
+
+        def answers_by(number: int) -> bool:
+            return serving.number == number
+
         for number, seed in ((1, 0), (2, 1), (3, 2)):
-            await wait_until(lambda number=number: serving.number == number)  # type: ignore[misc]
+            await wait_until(partial(answers_by, number))
             answers = await serving.predict(serving.model(), images)
             assert answers == pytest.approx(probabilities(settings, seed, images), abs=1e-5)
             publish(tmp_path, seed=seed + 1)
@@ -140,7 +145,7 @@ async def test_no_request_fails_or_is_mixed_while_versions_come(tmp_path: Path) 
 
         clients = [asyncio.create_task(client(n)) for n in range(4)]
         for seed in range(1, 5):
-            await wait_until(lambda seed=seed: seed in seen)  # type: ignore[misc]
+            await wait_until(partial(seen.__contains__, seed))
             await asyncio.to_thread(publish, tmp_path, seed=seed)
         await asyncio.gather(*clients)
     assert seen == {1, 2, 3, 4, 5}

@@ -23,11 +23,11 @@ MAPS = torch.randn(16, 3, 16, 16, generator=torch.Generator().manual_seed(0)).to
 TARGETS = torch.arange(16, device=DEVICE) % 10
 
 
-class Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Reads(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's has no types
     """Notes every value that is read back from the device."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call] # the same
         self.seen: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

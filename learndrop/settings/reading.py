@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
@@ -11,14 +12,14 @@ from learndrop.errors import BadSettings
 from learndrop.settings.whole import Settings
 
 
-def load_settings(**overrides: object) -> Settings:
+def load_settings(**overrides: Any) -> Settings:
     """Read the settings from the environment; `overrides` win.
 
     Raises:
         BadSettings: naming each setting, the reason and the value.
     """
     try:
-        return Settings(**overrides)  # type: ignore[arg-type]
+        return Settings(**overrides)
     except ValidationError as exc:
         told = "; ".join(
             f"LEARNDROP_{'_'.join(str(p) for p in e['loc']).upper() or '*'}: {e['msg']}{_shown(e)}"

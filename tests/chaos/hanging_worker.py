@@ -26,5 +26,6 @@ def _hang_or_learn(self: Learner, samples: Sequence[Sample], **options: Any) -> 
 
 
 if __name__ == "__main__":
+    # the worker as it is but for this method
     Learner.learn = _hang_or_learn  # type: ignore[method-assign]
     sys.exit(worker.main())

@@ -46,7 +46,7 @@ def forget_peak() -> None:
 def plant(bug: str, all_doors: list[Door]) -> list[Door]:
     """Put in a bug that mutants must find: an error nobody expects, or a crash of the process."""
     if bug == "error":
-        pictures._UNREADABLE = (OSError, SyntaxError)  # type: ignore[assignment]
+        pictures._UNREADABLE = (OSError, SyntaxError)
     if bug != "crash":
         return all_doors
     door = all_doors[0]

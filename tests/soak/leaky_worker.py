@@ -23,5 +23,6 @@ def _learn_and_leak(self: Learner, samples: Sequence[Sample], **options: Any) ->
 
 
 if __name__ == "__main__":
+    # the worker as it is but for this method
     Learner.learn = _learn_and_leak  # type: ignore[method-assign]
     sys.exit(worker.main())
