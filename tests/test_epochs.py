@@ -14,7 +14,8 @@ import learndrop
 from learndrop import datasets
 from learndrop.augment import crop_and_flip
 from learndrop.bench.epoch_table import page, table
-from learndrop.bench.epochs import bench_epochs, chain_of
+from learndrop.bench.epochs import bench_epochs
+from learndrop.bench.one_in_epochs import chain_of
 from learndrop.epochs import Epoch, Epochs
 from learndrop.learner import Learner
 from learndrop.passes import Pictures

@@ -162,7 +162,7 @@ def _here(order: dict[str, Any], doers: Doers, said: int) -> int:
 
 
 if __name__ == "__main__":
-    from learndrop.bench import epochs, one
+    from learndrop.bench import one, one_in_epochs
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who ordered, and for the run
-    serve({"stream": one.do, "epochs": epochs.do})
+    serve({"stream": one.do, "epochs": one_in_epochs.do})

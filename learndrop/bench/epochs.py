@@ -12,28 +12,14 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import math
-import os
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
-from learndrop import datasets, networks, units
 from learndrop.bench.apart import Apart
 from learndrop.bench.epoch_table import FULL, OURS, SHORT, Run
-from learndrop.bench.play import machine
 from learndrop.bench.redraw import redraw_page
-from learndrop.chain import Chain
-from learndrop.epochs import Epoch, Epochs
-from learndrop.errors import BadInput, LearndropError
-from learndrop.learner import Learner
-from learndrop.passes import Pictures
-from learndrop.settings import Settings
+from learndrop.errors import LearndropError
 
 NETWORKS = ("vgg11", "vgg16", "resnet50", "resnet152")
 # random first weights; maps of a whole data set
@@ -62,7 +48,7 @@ def bench_epochs(
         epochs: of full training.
         images: to train on; 0 takes all but those held out.
         held_out: images that are only answered, once at the end.
-        linear_head: see `chain_of`.
+        linear_head: see `learndrop.bench.one_in_epochs.chain_of`.
         seeds: one set of runs each.
         out: folder for results; runs that are there are not done again.
         settings: settings that differ.
@@ -123,66 +109,3 @@ def _run(job: dict[str, Any], out: Path, apart: Apart) -> Run:
             raise LearndropError(f"bench: {network} {strategy}: {exc}") from None
     run: Run = json.loads(path.read_text())
     return run
-
-
-def train(job: dict[str, Any]) -> Run:
-    """One training, as the JSON that the table is drawn from."""
-    drop = job["strategy"] == OURS
-    settings = Settings(**{**job["settings"], "seed": job["seed"], "drop": drop})
-    wanted = job["images"] + job["held_out"] if job["images"] else None
-    data = datasets.load(job["data"], settings.image_size, wanted, seed=0)
-    if len(data) <= job["held_out"]:
-        raise BadInput(f"{job['data']} has {len(data)} images, {job['held_out']} are held out")
-    settings = settings.model_copy(update={"classes": tuple(data.classes)})
-    learner = Learner(settings, chain=chain_of(settings, linear_head=job["linear_head"]))
-    targets = learner.targets_of(data.labels)
-    cut = len(data) - job["held_out"]
-    training = Epochs(
-        learner,
-        Pictures(data.images[:cut], targets[:cut]),
-        epochs=job["epochs"],
-        held_out=Pictures(data.images[cut:], targets[cut:]),
-        answer_every=math.inf,
-        augment=bool(job.get("augment")),
-        clock=time.process_time if learner.device.type == "cpu" else time.perf_counter,
-    )
-    told: list[Epoch] = training.run()
-    last = told[-1]
-    return {
-        "job": job | {"data": Path(job["data"]).name},
-        "data": data.name,
-        "network": settings.network,
-        "strategy": job["strategy"],
-        "seed": job["seed"],
-        "images": cut,
-        "accuracy": last.held_out,
-        "seconds": last.seconds,
-        "forward_saved": last.forward_saved,
-        "saved": last.saved,
-        "depth": last.depth,
-        "units": len(learner.chain.units),
-        "epochs": [asdict(e) for e in told],
-        "events": [e.to_json() for e in training.events],
-        "machine": machine(learner),
-    }
-
-
-def chain_of(settings: Settings, linear_head: bool) -> Chain:
-    """The network of the settings, cut.
-
-    With `linear_head`, a VGG's three dense layers, made for pictures of 224 px (100 million
-    weights), give way to one of 512 inputs, as VGGs for 32 px are built.
-    """
-    size, classes = settings.image_size, len(settings.classes)
-    model = networks.build(settings.network, classes, seed=settings.seed, image_size=size)
-    if linear_head and settings.network.startswith("vgg"):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)
-            model.avgpool, model.classifier = nn.AdaptiveAvgPool2d(1), nn.Linear(512, classes)
-    return units.cut(model.eval(), torch.zeros(1, 3, size, size))
-
-
-def do(job: dict[str, Any]) -> dict[str, Any]:
-    """`train` in a process that does nothing else."""
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0)))))
-    return train(job)
