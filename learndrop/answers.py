@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from learndrop.answer_scripts import DELETE, PUT, ROWS
 from learndrop.connections import connect_async
-from learndrop.errors import BadInput, NotFound, StreamAway
-from learndrop.ids import is_cursor, is_id, oldest_id
+from learndrop.errors import NotFound, StreamAway
+from learndrop.ids import is_id, older_than, oldest_id
 from learndrop.keys import Keys
 from learndrop.mending import mending_async
 from learndrop.messages import picture_of, pixel_fields
@@ -159,9 +159,7 @@ class Answers:
             BadInput: if the cursor is none of ours.
             StreamAway: if Redis does not answer.
         """
-        if cursor is not None and not is_cursor(cursor):
-            raise BadInput("the cursor is none that a page gave", item="cursor", value=cursor[:80])
-        newest = f"({cursor}" if cursor else "+"
+        newest = older_than(cursor)
         found = await self._rows("XREVRANGE", newest, self._oldest(), limit + 1)
         return found[:limit], found[limit - 1].id if len(found) > limit else None
 

@@ -11,8 +11,7 @@ import orjson
 import structlog
 
 from learndrop.connections import connect_async
-from learndrop.errors import BadInput
-from learndrop.ids import is_cursor
+from learndrop.ids import older_than
 from learndrop.keys import Keys
 from learndrop.logs import without_keys
 from learndrop.mending import mending_async
@@ -95,9 +94,7 @@ class AuditTrail:
             BadInput: if the cursor is none of ours.
             StreamAway: if Redis does not answer.
         """
-        if cursor is not None and not is_cursor(cursor):
-            raise BadInput("the cursor is none that a page gave", item="cursor", value=cursor[:80])
-        newest = f"({cursor}" if cursor else "+"
+        newest = older_than(cursor)
         async with mending_async(self._redis, self._keys):
             async with self._redis.pipeline(transaction=True) as both:
                 for stream in (self._keys.audit, self._keys.audit_refused):

@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 from learndrop.connections import connect_async
 from learndrop.errors import BadInput, NotFound, StreamFull
-from learndrop.ids import is_cursor, is_id, oldest_id
+from learndrop.ids import is_id, older_than, oldest_id
 from learndrop.keys import Keys
 from learndrop.letter_scripts import HEADS, NUMBERS, OWN_FIELDS, OWN_NAMES, PURGE, READ, REPLAY
 from learndrop.mending import mending_async
@@ -98,10 +98,7 @@ class DeadLetters:
         Raises:
             BadInput: if the cursor is none of ours.
         """
-        if cursor is not None and not is_cursor(cursor):
-            raise BadInput("the cursor is none that a page gave", item="cursor", value=cursor[:80])
-        newest = f"({cursor}" if cursor else "+"
-        args = ["XREVRANGE", newest, "-", reason or "", limit, MOST_LOOKED_AT]
+        args = ["XREVRANGE", older_than(cursor), "-", reason or "", limit, MOST_LOOKED_AT]
         found, last = await self._run(HEADS, [self._keys.dead], args)
         return [_head(row) for row in found], last.decode() or None
 

@@ -40,6 +40,22 @@ def is_cursor(text: str) -> bool:
     return is_id(text) and text != START
 
 
+def older_than(cursor: str | None) -> str:
+    """Where a page begins that goes back from `cursor`, as XREVRANGE takes it; None is the newest.
+
+    Raises:
+        BadInput: if the cursor is none that a page gave.
+
+    >>> older_than("1764046800000-0"), older_than(None)
+    ('(1764046800000-0', '+')
+    """
+    if cursor is None:
+        return "+"
+    if not is_cursor(cursor):
+        raise BadInput("the cursor is none that a page gave", item="cursor", value=cursor[:80])
+    return f"({cursor}"
+
+
 def checked_id(entry_id: str) -> str:
     """The id of an entry as the server writes it.
 
