@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.process_collector import ProcessCollector
@@ -19,9 +19,7 @@ from learndrop.gap import Gap, GapKind
 from learndrop.stream import Reason
 from worker.account import Account
 from worker.feature_series import FeatureSeries, or_nan
-
-if TYPE_CHECKING:
-    from worker.parts import Report
+from worker.report import Report
 
 AGES_S = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 RATE_OVER_S = 10.0

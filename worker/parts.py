@@ -14,21 +14,7 @@ from learndrop.settings import Settings
 from learndrop.stream import Consumer
 from worker.erasing import Erasing
 from worker.metrics import WorkerMetrics
-
-
-class Report(Protocol):
-    """What one call of `learn` did: see learndrop.life.Report."""
-
-    @property
-    def count(self) -> int: ...
-    @property
-    def loss(self) -> float: ...
-    @property
-    def events(self) -> Sequence[Event]: ...
-    @property
-    def should_publish(self) -> bool: ...
-    @property
-    def seconds(self) -> Mapping[str, float]: ...
+from worker.report import Report
 
 
 class Learns(Protocol):
