@@ -6,6 +6,7 @@ where that is installed; all other names are torchvision's classifiers.
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -116,11 +117,21 @@ def shell(name: str, n_classes: int, *, image_size: int) -> nn.Module:
     Raises:
         BadNetwork: as `build`.
     """
+    hollow = _hollow(name, n_classes, image_size)
+    if hollow is None:
+        return build(name, n_classes, image_size=image_size)
+    return copy.deepcopy(hollow, {id(t): t for t in chain(hollow.parameters(), hollow.buffers())})
+
+
+@lru_cache(maxsize=8)
+def _hollow(name: str, n_classes: int, image_size: int) -> nn.Module | None:
+    """What `shell` copies, None where there is no such thing. Even on the meta device first weights
+    take 30 ms of Python, in which no other thread of the process comes to its turn."""
     try:
         with torch.device("meta"):
             return _make(name, n_classes, image_size).eval()
     except (BadNetwork, RuntimeError, NotImplementedError, TypeError, ValueError):
-        return build(name, n_classes, image_size=image_size)
+        return None
 
 
 def fill(network: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ from learndrop.errors import BadNetwork, DamagedFile
 from learndrop.registry import Version
 from learndrop.spec import NetworkSpec
 from service.intake import Shape
+from service.passes import Doing, at_once
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 """Passes are filled up to one of these: torch keeps a plan for each size it has seen."""
@@ -27,8 +30,8 @@ _warm: set[tuple[str, int]] = set()
 class Model:
     """One version of the network, in eval mode. Its numbers never change."""
 
-    def __init__(self, version: Version) -> None:
-        """Rebuild and warm it.
+    def __init__(self, version: Version, doing: Doing = at_once) -> None:
+        """Rebuild and warm it, in pieces of a few milliseconds that `doing` does one by one.
 
         Raises:
             DamagedFile: if the parts are not those of the network, or give no finite answers.
@@ -38,8 +41,8 @@ class Model:
         self.spec = NetworkSpec.from_json(version.about.get("network", {}))
         self.classes = tuple(version.about.get("classes") or self.spec.classes)
         self.shape = Shape(self.spec.image_size, self.spec.fit)
-        self._network = self._rebuilt(version)
-        self._warm()
+        self._network = self._rebuilt(version, doing)
+        self._warm(doing)
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities float32 [N, classes] of uint8 images [N, size, size, 3]."""
@@ -63,19 +66,19 @@ class Model:
         logits: Tensor = self._network(x)[:count, : len(self.classes)]
         return torch.softmax(logits.float(), dim=1).numpy()
 
-    def _rebuilt(self, version: Version) -> nn.Module:
+    def _rebuilt(self, version: Version, doing: Doing) -> nn.Module:
         if not self.classes:
             raise DamagedFile(f"version {version.number} knows no class")
         name, side, count = self.spec.name, self.spec.image_size, len(self.classes)
-        network = networks.shell(name, count, image_size=side)
         state: dict[str, Tensor] = {}
         try:
+            network = doing(partial(networks.shell, name, count, image_size=side))
             for part in version.parts.values():
-                state.update(load(part))
+                state.update(doing(partial(_tensors, part)))
             rows = len(state[f"{networks.head(network)[0]}.weight"])
             if rows != count:  # room for labels that are still to come
-                network = networks.shell(name, rows, image_size=side)
-            networks.fill(network, state)
+                network = doing(partial(networks.shell, name, rows, image_size=side))
+            doing(partial(networks.fill, network, state))
             if networks.is_hollow(network):  # it holds more than its state
                 network = networks.build(name, rows, image_size=side)
                 networks.fill(network, state)
@@ -84,10 +87,19 @@ class Model:
         network.eval()
         return network.to(memory_format=torch.channels_last)
 
-    def _warm(self) -> None:
+    def _warm(self, doing: Doing) -> None:
         side, kind = self.spec.image_size, (self.spec.name, self.spec.image_size)
         for size in WARM_SIZES[:1] if kind in _warm else WARM_SIZES:
-            answers = self.predict(np.full((size, side, side, 3), 128, np.uint8))
+            grey = np.full((size, side, side, 3), 128, np.uint8)
+            answers = doing(partial(self.predict, grey))
         if not np.isfinite(answers).all():
             raise DamagedFile(f"version {self.number} gives answers that are not finite")
         _warm.add(kind)
+
+
+def _tensors(part: bytes) -> dict[str, Tensor]:
+    """One part's tensors, laid out as the network will have them."""
+    return {
+        name: t.contiguous(memory_format=torch.channels_last) if t.dim() == 4 else t
+        for name, t in load(part).items()
+    }

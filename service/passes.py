@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import structlog
@@ -19,10 +19,24 @@ from service.metrics import ServiceMetrics
 
 MOST_TOGETHER = 64
 """Pictures in one pass through the network."""
+BETWEEN_S = 0.1
+"""Other work waits no longer for the pass before it."""
 
 Pixels = NDArray[np.uint8]
 Probabilities = NDArray[np.float32]
+T = TypeVar("T")
 log = structlog.get_logger()
+
+
+class Doing(Protocol):
+    """Does a piece of work, now or when its turn comes, and gives what it gave."""
+
+    def __call__(self, work: Callable[[], T], /) -> T: ...
+
+
+def at_once(work: Callable[[], T], /) -> T:
+    """Where there is nobody to wait for."""
+    return work()
 
 
 class Served(Protocol):
@@ -125,6 +139,19 @@ class Passes:
                 if not waiting.answer.done():
                     waiting.answer.set_result(answers[start:end])
                 start = end
+
+    def between(self, work: Callable[[], T], /) -> T:
+        """Do a piece of other work between two passes, from another thread, which waits for it.
+
+        Beside a pass it would take the interpreter and the cores from it for as long as it goes on;
+        so a pass waits for one piece at most. Where a pass takes longer than BETWEEN_S it is done
+        beside it all the same.
+        """
+        turn = self._network.submit(work)
+        try:
+            return turn.result(BETWEEN_S)
+        except TimeoutError:
+            return work() if turn.cancel() else turn.result()
 
     def close(self) -> None:
         """Tell whoever still waits to come again, and end the thread."""

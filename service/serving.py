@@ -1,7 +1,8 @@
 """Answers pictures with the newest model version, which is swapped by one reference.
 
-A version is loaded and warmed aside, in a thread of its own, while the one before answers on. A
-request keeps the version that it began with. Torch is not imported here: `service/model.py` has it.
+A version is loaded and warmed aside, in pieces between the passes of the one before, which answers
+on. A request keeps the version that it began with. Torch is not imported here: `service/model.py`
+has it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import structlog
 from learndrop.errors import BadNetwork, DamagedFile, NoModel, NotFound
 from learndrop.registry import Registry, Version
 from service.metrics import ServiceMetrics
-from service.passes import Passes, Pixels, Probabilities, Served
+from service.passes import Doing, Passes, Pixels, Probabilities, Served
 
 AGAIN_S = 5.0
 """A version that could not be loaded is tried again after this long."""
@@ -33,7 +34,7 @@ class Serving:
     def __init__(
         self,
         registry: Registry,
-        load: Callable[[Version], Served],
+        load: Callable[[Version, Doing], Served],
         metrics: ServiceMetrics,
         *,
         most_waiting: int,
@@ -149,4 +150,4 @@ class Serving:
         version = self._registry.load(None)
         if version.number == self.number:
             return None, version.trouble  # the last good one before a damaged one answers already
-        return self._load(version), version.trouble
+        return self._load(version, self._passes.between), version.trouble

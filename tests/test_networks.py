@@ -332,6 +332,18 @@ def test_a_shell_that_is_filled_answers_as_the_network_that_the_tensors_are_from
         networks.fill(networks.shell(name, 4, image_size=32), model.state_dict())
 
 
+def test_shells_of_one_network_are_filled_each_for_itself() -> None:
+    models = [networks.build("small-resnet10", 3, seed=seed, image_size=32) for seed in (1, 2)]
+    shells = [networks.shell("small-resnet10", 3, image_size=32) for _ in range(3)]
+    for shell, model in zip(shells, models, strict=False):
+        networks.fill(shell, model.state_dict())
+    assert networks.is_hollow(shells[2])
+    x = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        for shell, model in zip(shells, models, strict=False):
+            assert torch.equal(shell(x), model(x))
+
+
 def test_a_network_that_holds_more_than_its_state_stays_hollow() -> None:
     with torch.device("meta"):
         model = torch.nn.BatchNorm1d(2)

@@ -20,7 +20,7 @@ from learndrop.settings import load_settings
 from service import serving as serving_module
 from service.metrics import ServiceMetrics
 from service.model import Model
-from service.passes import Pixels, Probabilities, Served
+from service.passes import Doing, Pixels, Probabilities, Served
 from service.serving import Serving
 from tests.processes import wait_until
 from tests.published import probabilities, publish
@@ -30,11 +30,11 @@ from tests.services import pixels
 class Gated(Model):
     """A version that answers only while its gate is open; remembers the passes it made."""
 
-    def __init__(self, version: Version) -> None:
+    def __init__(self, version: Version, doing: Doing) -> None:
         self.gate = threading.Event()
         self.gate.set()
         self.passes: list[int] = []
-        super().__init__(version)
+        super().__init__(version, doing)
         self.passes.clear()
 
     def predict(self, images: Pixels) -> Probabilities:
@@ -47,7 +47,7 @@ class Gated(Model):
 async def serving_of(
     folder: Path,
     *,
-    load: Callable[[Version], Served] = Model,
+    load: Callable[[Version, Doing], Served] = Model,
     most_waiting: int = 100,
     poll_s: float = 0.02,
 ) -> AsyncIterator[tuple[Serving, Callable[[str], float]]]:

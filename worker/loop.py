@@ -17,11 +17,13 @@ from learndrop.events import Event
 from learndrop.messages import Sample
 from learndrop.settings import Settings
 from learndrop.stream import Consumer, Entry
+from worker.heap import give_back
 from worker.parts import Parts
 from worker.schedule import Checkpoints, Versions
 
 TELL_S = 0.5  # the state goes to the board no more often
 LONGEST_PAUSE_S = 1.0  # between two tries to reach Redis
+MOVES = {"freeze", "drop", "return", "thaw", "reset", "rollback"}  # a step is another one after it
 
 log = structlog.get_logger()
 
@@ -131,6 +133,8 @@ class Loop:
         self.parts.metrics.observe(report, [s.accepted_s for s in samples])
         for event in report.events:
             log.info(event.type, cause=event.cause, depth=event.depth, samples=event.samples)
+        if any(event.type in MOVES for event in report.events):
+            give_back()  # the next steps' maps are of other sizes
 
     def publish_first_version(self) -> None:
         """Publish before anything arrives, if none is out and the network already knows classes."""
@@ -184,6 +188,7 @@ class Loop:
             self.parts.metrics.failed("checkpoint")
             self.checkpoints.failed(self.clock())
             return
+        give_back()
         self.checkpoints.done(self.clock(), self.clock() - began)
 
     def save(self) -> None:
