@@ -47,20 +47,16 @@ async def passes() -> AsyncIterator[Passes]:
     made.close()
 
 
-async def test_other_work_is_done_between_passes_and_holds_up_none_for_long(
+async def test_other_work_is_done_between_passes_never_beside_one(
     passes: Passes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(passes_module, "BETWEEN_S", 20.0)
     model, ended = Slow(), threading.Event()
-    beside, at = list[bool](), list[int]()
-
-    def piece() -> None:
-        beside.append(model.inside.is_set())
-        at.append(model.passes)
+    beside = list[bool]()
 
     def loading() -> None:
-        for _ in range(20):
-            passes.between(piece)
+        while model.passes < 20:  # so passes go on meanwhile
+            passes.between(lambda: beside.append(model.inside.is_set()))
         ended.set()
 
     async def client() -> None:
@@ -68,8 +64,7 @@ async def test_other_work_is_done_between_passes_and_holds_up_none_for_long(
             await passes.predict(model, pixels(1))
 
     await asyncio.gather(asyncio.to_thread(loading), *(client() for _ in range(3)))
-    assert len(beside) == 20 and not any(beside)
-    assert at[-1] > 5  # passes went on meanwhile
+    assert beside and not any(beside)
 
 
 async def test_other_work_does_not_wait_for_a_pass_that_takes_long(passes: Passes) -> None:
