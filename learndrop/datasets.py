@@ -126,6 +126,13 @@ def endless(
         yield np.concatenate(taken), labels
 
 
+def unplayed(data: Data, played: int, seed: int) -> NDArray[np.intp]:
+    """Places of the pictures that `endless` shows after the first `played` ones of its first pass,
+    in the order in which it would."""
+    order: NDArray[np.intp] = np.random.default_rng(seed).permutation(len(data))
+    return order[played:]
+
+
 def _jittered(images: Images, rng: np.random.Generator, shift: int, noise: float) -> Images:
     out = images.astype(np.float32)
     if shift:

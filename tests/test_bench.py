@@ -10,9 +10,12 @@ import pytest
 from deploy.through_http import in_process
 from learndrop import datasets
 from learndrop.bench.arrivals import Arrivals
+from learndrop.bench.jobs import Job
 from learndrop.bench.play import play
-from learndrop.bench.runs import Run
+from learndrop.bench.runs import Group, Run
 from learndrop.bench.strategies import STRATEGIES, strategy
+from learndrop.bench.streams import stream
+from learndrop.bench.tables import table
 from learndrop.errors import BadInput
 from tests.learning import digits, quick_settings
 
@@ -143,6 +146,22 @@ def test_a_run_writes_down_every_batch() -> None:
     assert run["seconds"]["learn"] >= run["seconds"]["train"] + run["seconds"]["build"] - 0.01
     assert [w["begin"] for w in run["worlds"]] == [0, 330]
     json.dumps(run, allow_nan=False)
+
+
+def test_where_classes_come_one_after_the_other_pictures_never_shown_are_asked_all_along() -> None:
+    asked = play(
+        stream("ordered", datasets.load("digits", 16), 300, worlds=("clean", "inverted")),
+        strategy("learndrop")[0],
+        quick_settings(),
+    )
+    looks = asked["held_out"]
+    assert looks["samples"] == [256, 524] and len(looks["right"]) == 2
+    told = table(Group("ordered", (Run({**asked, "job": Job().to_json()}),)))
+    assert f"| {100 * sum(looks['right']) / 2:.1f} |" in told.splitlines()[2]
+    assert "held-out %" in told.splitlines()[0]
+    assert asked["last_label"] > 0.9
+    mixed = played("learndrop")
+    assert mixed["held_out"] is None and mixed["last_label"] < 0.2
 
 
 def test_thawed_windows_are_part_of_the_settled_pace() -> None:

@@ -76,6 +76,22 @@ def test_an_ordered_world_shows_one_class_after_the_other(data: Data) -> None:
     assert int(played.images.sum()) == int(mixed.images.sum())
 
 
+def test_of_an_ordered_stream_pictures_are_kept_that_it_never_shows(data: Data) -> None:
+    played = stream("ordered", data, 200, worlds=("clean", "inverted"))
+    held = played.held_out
+    assert (
+        held is not None and len(held.images[0]) == 256 and set(held.labels[0]) == set("0123456789")
+    )
+    assert np.array_equal(held.images[1], 255 - held.images[0])
+    shown = {i.tobytes() for i in drifting(data, ["clean", "clean"], 200).images}
+    alike = {i.tobytes() for i in data.images}  # of the 1,797 a few may be the same to the bit
+    assert not shown & {i.tobytes() for i in held.images[0]} and shown <= alike
+    assert played.last_label > 0.95
+    assert stream("ordered", data, 900, worlds=("clean", "inverted")).held_out is None
+    mixed = stream("abrupt", data, 200, worlds=("clean", "inverted"))
+    assert mixed.held_out is None and mixed.last_label < 0.2
+
+
 def test_an_incremental_stream_brings_two_new_classes_each_time(data: Data) -> None:
     played = stream("incremental", data, 60)
     seen = [set(played.labels[b:e]) for b, e in zip(played.begins, played.ends, strict=True)]

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from learndrop.bench.arrivals import Arrivals
+from learndrop.bench.held_out import Looks
 from learndrop.bench.operations import Operations
 from learndrop.bench.strategies.strategy import Clock, Strategy
 from learndrop.bench.streams import Stream
@@ -78,7 +79,7 @@ def play(
     if isinstance(clock, Operations):
         clock.follow(learner.ledger)
     strategy.begin(learner, stream)
-    batches, store, events = Batches(), Store(), []
+    batches, store, looks, events = Batches(), Store(), Looks(), []
     start, cpu = time.perf_counter(), time.process_time()
     for number, batch in enumerate(stream.batches(own.batch)):
         if fault := stream.faults.get(learner.progress.samples):
@@ -97,6 +98,7 @@ def play(
         batches.depth.append(learner.trainer.cut)
         batches.trained.append(int(trains))
         store.look(learner)
+        looks.look(learner, stream.held_out)
         events += [e.to_json() for e in report.events]
     wall, cpu_s = time.perf_counter() - start, time.process_time() - cpu
     return {
@@ -120,6 +122,8 @@ def play(
         "units": len(learner.chain.units),
         "batches": vars(batches),
         "store": vars(store),
+        "held_out": looks.to_json(),
+        "last_label": stream.last_label,
         "real_time": arrivals.to_json() if arrivals else None,
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "events": events,

@@ -62,6 +62,13 @@ class Run:
         return float(flops["done"] - flops["by_kind"]["test"]) / 1e12
 
     @property
+    def held_out(self) -> float | None:
+        """Share of pictures never shown that are answered right, as a mean over the stream; None
+        where nobody looked."""
+        looks = self.data.get("held_out")
+        return float(np.mean(looks["right"])) if looks else None
+
+    @property
     def guard_flops(self) -> int:
         """Floating point operations that only looked at something, and taught nothing."""
         return int(self.data["flops"]["by_kind"]["probe"])
@@ -158,7 +165,14 @@ class Group:
             f"{job['data']}, {run.data['network']}, {job['stream']} stream of {job['length']:,}"
             f" samples a world ({worlds}){paced}; {seeds} seed{'s' * (seeds > 1)}"
             + SECONDS[self.clock]
+            + self._without_looking
         )
+
+    @property
+    def _without_looking(self) -> str:
+        """What the accuracy is worth, where the last label is a good guess."""
+        share = self.runs[0].data.get("last_label", 0.0)
+        return f"; the label before would be right in {100 * share:.1f} %" if share > 0.5 else ""
 
     @property
     def clock(self) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learndrop.bench.faults import Fault, fault
+from learndrop.bench.held_out import HeldOut, held_out
 from learndrop.datasets import Data, endless
 from learndrop.errors import BadInput
 from learndrop.messages import Sample
@@ -44,6 +45,7 @@ class Stream:
         worlds: names, in order.
         begins: first sample of each world.
         faults: noise put into the network, by the sample before which that is done.
+        held_out: pictures that are not shown, where what arrives says little of what is known.
     """
 
     images: Images
@@ -51,6 +53,7 @@ class Stream:
     worlds: tuple[str, ...]
     begins: tuple[int, ...]
     faults: dict[int, Fault] = field(default_factory=dict)
+    held_out: HeldOut | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -59,6 +62,13 @@ class Stream:
     def ends(self) -> tuple[int, ...]:
         """One past the last sample of each world."""
         return (*self.begins[1:], len(self))
+
+    @property
+    def last_label(self) -> float:
+        """Share of the samples that have the label of the one before: how often somebody is right
+        who looks at no picture."""
+        alike = sum(a == b for a, b in zip(self.labels[1:], self.labels[:-1], strict=True))
+        return alike / max(1, len(self) - 1)
 
     def batches(self, size: int) -> Iterator[list[Sample]]:
         """The stream, `size` samples at a time; a batch never spans two worlds."""
@@ -120,7 +130,8 @@ def drifting(
     """
     images, names = _draw(data, length * len(worlds), seed)
     labels: list[str] = []
-    for i, drift in enumerate(named_worlds(worlds, data.classes, seed)):
+    drifts = named_worlds(worlds, data.classes, seed)
+    for i, drift in enumerate(drifts):
         part = slice(i * length, (i + 1) * length)
         given = names[part]
         if by_class:
@@ -130,7 +141,8 @@ def drifting(
         labels += drift.labels(given)
     begins = tuple(range(0, length * len(worlds), length))
     faults = {b: f for b, w in zip(begins, worlds, strict=True) if (f := fault(w, seed))}
-    return Stream(images, labels, tuple(worlds), begins, faults)
+    aside = held_out(data, len(labels), drifts, begins, seed) if by_class else None
+    return Stream(images, labels, tuple(worlds), begins, faults, aside)
 
 
 def named_worlds(names: Sequence[str], classes: Sequence[str], seed: int) -> list[World]:

@@ -37,7 +37,15 @@ def table(group: Group) -> str:
     """One row a strategy, the best first; what is of full is of full fine-tuning's."""
     full = group.of(YARDSTICK)
     worlds = group.runs[0].worlds if len(group.runs[0].worlds) <= 6 else []
-    head = ["strategy", "accuracy %", "to full", *[f"{w} %" for w in worlds], "training s"]
+    looked = all(run.held_out is not None for run in group.runs)
+    head = [
+        "strategy",
+        "accuracy %",
+        *["held-out %"] * looked,
+        "to full",
+        *[f"{w} %" for w in worlds],
+        "training s",
+    ]
     head += ["of full", "training TFLOP", "wall s", "steps", "peak MiB"]
     head += ["skipped %", "longest queue"] if group.runs[0].data["real_time"] else []
     rows = []
@@ -47,6 +55,8 @@ def table(group: Group) -> str:
         seconds = over_seeds(runs, lambda r: r.train_s)
         of_full = seconds.mean / over_seeds(full, lambda r: r.train_s).mean if full else None
         row = [label, over_seeds(runs, lambda r: r.accuracy).text(scale=100)]
+        if looked:
+            row.append(over_seeds(runs, lambda r: r.held_out or 0.0).text(scale=100))
         row.append("" if gap is None else gap.text(scale=100, sign=True))
         for i in range(len(worlds)):
             accuracy = estimate([r.world_accuracies()[i] for r in runs])
