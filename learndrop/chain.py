@@ -69,7 +69,7 @@ class Chain:
 
     def __init__(self, units: list[Unit]) -> None:
         self.units = units
-        self._flat: dict[int, tuple[nn.Module, list[nn.Module]]] = {}
+        self._flat: dict[int, tuple[nn.Module, list[nn.Module], list[nn.Module]]] = {}
 
     def __len__(self) -> int:
         return len(self.units)
@@ -94,24 +94,36 @@ class Chain:
             x = unit.module(x)
         return x
 
-    def train_from(self, k: int) -> None:
-        """Units from k on in training mode, those before in eval; no gradient flag is changed."""
+    def train_from(self, k: int, *, norms: bool = True) -> None:
+        """Units from k on in training mode, those before in eval; no gradient flag is changed.
+
+        Args:
+            k: position of the first unit that trains.
+            norms: False leaves every BatchNorm in eval: it takes the statistics that it knows.
+        """
         for unit in self.units:
             training = unit.position >= k
             # Twice a step: walking the flat list costs a tenth of Module.train's recursion, and
             # setting the flag past Module's own __setattr__ a tenth of that.
-            for module in self._modules(unit):
+            modules, batch_norms = self._modules(unit)
+            for module in modules:
                 vars(module)["training"] = training
+            if training and not norms:
+                for module in batch_norms:
+                    vars(module)["training"] = False
 
     def eval(self) -> None:
         """All units in eval mode."""
         self.train_from(len(self.units))
 
-    def _modules(self, unit: Unit) -> list[nn.Module]:
+    def _modules(self, unit: Unit) -> tuple[list[nn.Module], list[nn.Module]]:
+        """All modules of the unit, and those that are BatchNorm."""
         known = self._flat.get(unit.position)
         if known is None or known[0] is not unit.module:  # a head that has grown is another one
-            known = self._flat[unit.position] = (unit.module, list(unit.module.modules()))
-        return known[1]
+            all_of_it = list(unit.module.modules())
+            norms = [m for m in all_of_it if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+            known = self._flat[unit.position] = (unit.module, all_of_it, norms)
+        return known[1:]
 
     def named_parameters(self, start: int = 0) -> Iterator[tuple[str, nn.Parameter]]:
         """Parameters of the units from `start` on, by their names in the network."""

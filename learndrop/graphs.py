@@ -67,11 +67,16 @@ class Graphs:
         """Shapes that are recorded."""
         return len(self._held)
 
-    def __call__(self, *given: Tensor) -> Sequence[Tensor]:
-        """Do the work; what it gives is overwritten by the next call."""
+    def __call__(self, *given: Tensor, mode: Hashable = None) -> Sequence[Tensor]:
+        """Do the work; what it gives is overwritten by the next call.
+
+        Args:
+            given: what the work takes.
+            mode: whatever else the work hangs on: each has recordings of its own.
+        """
         if not self._wanted:
             return self._work(*given)
-        key = tuple((t.shape, t.stride(), t.dtype) for t in given)
+        key = (mode, *((t.shape, t.stride(), t.dtype) for t in given))
         held = self._held.get(key) or self._recorded(key, given)
         return self._work(*given) if held is None else held.replay(given)
 

@@ -64,6 +64,7 @@ def move_cut(learner: Learner, cut: int, *, fresh: bool = False) -> None:
     """Train from unit `cut` on; what leaves training does so as the mean of its latest steps."""
     if cut > learner.trainer.cut:
         learner.trainer.take_averages(cut)
-        learner.adapt_statistics(start=learner.trainer.cut)
+        if not learner.rehearsal.narrow:  # else the steps were made with the statistics as they are
+            learner.adapt_statistics(start=learner.trainer.cut)
     learner.trainer.move_cut(cut, fresh=fresh)
     learner.rehearsal.open_store()

@@ -38,6 +38,9 @@ class Rehearsal:
         trainer: makes maps, and knows the cut.
         ledger: pays for the maps that are made.
         clock: seconds; what storing costs is compared with what it saves.
+
+    Attributes:
+        narrow: few classes arrive now.
     """
 
     def __init__(
@@ -57,7 +60,7 @@ class Rehearsal:
         )
         self.keeping = FeatureKeeping(settings, trainer, ledger, self.replay, clock)
         self._rng = np.random.default_rng((settings.seed, 1))
-        self._narrow = False  # few classes arrive now
+        self.narrow = False  # few classes arrive now
 
     @property
     def features(self) -> FeatureStore:
@@ -73,7 +76,7 @@ class Rehearsal:
             from_scratch: the network began with random weights. (Not read from the settings: a
                 learner restored from a checkpoint is built without first weights.)
         """
-        self._narrow = is_narrow(labels.recent_counts().tolist(), labels.long_run.tolist())
+        self.narrow = is_narrow(labels.recent_counts().tolist(), labels.long_run.tolist())
         count = self._replays(in_world, from_scratch=from_scratch)
         self.keeping.wanted = count > 0
         return count
@@ -85,7 +88,7 @@ class Rehearsal:
         if cut and self._settings.budget == "replays":
             return affordable(self._ledger.step_costs(), cut)
         young = from_scratch and in_world < 2 * self._settings.rate_halving
-        usual = replays_for(narrow=self._narrow, young=young)
+        usual = replays_for(narrow=self.narrow, young=young)
         if cut and self.replay.world and in_world < self._settings.rate_halving:
             # a new world on stored maps: they are exact, and as many as cost no more than the units
             # that are out would have
@@ -99,10 +102,10 @@ class Rehearsal:
         anywhere and fills the store: never a stall to build it, never a store that cannot learn
         of other classes. Where storing does not pay, they come from anywhere; and where few
         classes arrive, for the maps of what arrives are stored first, and those of the other
-        classes are the ones that are needed."""
-        anywhere = self._narrow or self.keeping.choice.recompute
+        classes are the ones that are needed: each class is as likely as any other then."""
+        anywhere = self.narrow or self.keeping.choice.recompute
         if n == 0 or self._trainer.cut == 0 or anywhere:
-            return self.replay.draw(n)
+            return self.replay.draw(n, balanced=self.narrow)
         if not len(self.features):
             return self.replay.draw(n // 4)
         stored = self.features.holds(self.replay.ids[: self.replay.size])
@@ -150,10 +153,10 @@ class Rehearsal:
             start: the units before it keep theirs, so that maps stored behind them stay valid, and
                 serve here. It must be 0 or the cut. No longer than `PAUSE_STEPS` steps then.
         """
-        places = self.replay.spread(STATISTICS)
+        # mixed: the statistics are a mean over parts, and each part has to be of all the time
+        places = np.random.default_rng(0).permutation(self.replay.spread(STATISTICS))
         if start and len(places) >= FEWEST:
-            mixed = np.random.default_rng(0).permutation(places)  # any part is of all the time
-            places = mixed[: self._affordable(mixed, start)]
+            places = places[: self._affordable(places, start)]
         if len(places) < FEWEST:
             return
         if start:

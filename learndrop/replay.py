@@ -126,12 +126,16 @@ class ReplayBuffer:
             self.size = last
         return numbers
 
-    def draw(self, n: int, among: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+    def draw(
+        self, n: int, among: NDArray[np.bool_] | None = None, *, balanced: bool = False
+    ) -> NDArray[np.int64]:
         """Draw `n` places (fewer if the buffer is small), without repeats.
 
         Args:
             n: how many.
             among: bool [size], the places to choose from (all when not given).
+            balanced: each class is as likely as any other, however few of its samples are here or
+                are of the present world.
         """
         if self.size == 0 or n == 0:
             return np.zeros(0, np.int64)
@@ -139,6 +143,10 @@ class ReplayBuffer:
         weights *= (self.senders[: self.size] != DISOWNED) & ~self.misnamed[: self.size]
         if among is not None:
             weights = weights * among
+        if balanced:
+            targets = self.targets[: self.size]
+            of_class = np.bincount(targets, weights=weights)
+            weights /= np.maximum(of_class, np.finfo(np.float64).tiny)[targets]
         likely = int(np.count_nonzero(weights))
         if likely == 0:
             return np.zeros(0, np.int64)

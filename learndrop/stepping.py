@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from learndrop.guard import Judgement
+from learndrop.skew import log_shares
 from learndrop.transfer import to_device
 
 if TYPE_CHECKING:
@@ -35,7 +36,15 @@ def step(learner: Learner, maps: Tensor, targets: NDArray[np.int64], start: int)
     with learner.timed("train"):
         wanted = to_device(targets, learner.device)
         maps, mix = learner.rehearsal.mixed(maps.to(learner.device), wanted, n)
-        made = learner.trainer.step(maps, wanted, rate, mix, start=start)
+        made = learner.trainer.step(
+            maps,
+            wanted,
+            rate,
+            mix,
+            start=start,
+            norms=not learner.rehearsal.narrow,
+            log_shares=_log_shares(learner, targets, n),
+        )
         # in one transfer: each would wait for the device anew
         loss, taken = torch.stack([made.loss, made.taken.to(made.loss.dtype)]).tolist()
         learner.ledger.train(start, len(targets), arriving=n)
@@ -64,6 +73,16 @@ def _with_replays(
     with learner.timed("build"):
         maps = torch.cat([maps, learner.rehearsal.maps(places, learner.floats)])
     return maps, np.concatenate([targets, learner.replay.targets[places]])
+
+
+def _log_shares(learner: Learner, targets: NDArray[np.int64], arriving: int) -> Tensor | None:
+    """What the loss has to allow for, where few classes arrive and others are replayed."""
+    replayed = len(targets) - arriving
+    if not (learner.rehearsal.narrow and replayed):
+        return None
+    known = np.zeros(learner.chain.classes, np.bool_)
+    known[np.unique(learner.replay.targets[: learner.replay.size])] = True
+    return to_device(log_shares(targets[:arriving], replayed, known), learner.device)
 
 
 def _not_taken(learner: Learner, judged: Judgement) -> None:

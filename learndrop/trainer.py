@@ -60,6 +60,7 @@ class Trainer:
         self._tail = Tail(chain, 0, compiled=settings.compile)
         # read by the optimizer where it lies: a number would become a part of a recorded step
         self._rate = torch.zeros((), device=device)
+        self._log_shares, self._skewed = torch.zeros(chain.classes, device=device), False
         recorded = settings.cuda_graphs and not settings.compile
         self._pulled: list[nn.Parameter] = []
         self._steps = Graphs(self._whole_update, device, wanted=recorded)
@@ -110,6 +111,8 @@ class Trainer:
         mix: Mix | None = None,
         *,
         start: int | None = None,
+        norms: bool = True,
+        log_shares: Tensor | None = None,
     ) -> Step:
         """One step of SGD on the units from the cut on, or on those from `start` on alone.
 
@@ -123,16 +126,23 @@ class Trainer:
             mix: what the maps were mixed with, if they were.
             start: a unit behind the cut: the maps enter there, and for this one step the units
                 before it stay as they are, momentum and averages included.
+            norms: False where the batch is of few classes: its spread is theirs, not the world's,
+                so BatchNorm goes on with the statistics that it knows (what its own do to a
+                learner of ordered classes: arXiv 2203.16102, 2310.08855).
+            log_shares: float32 [classes], by skew.py, added to the logits in the loss.
         """
         shallow = start is not None and start > self.cut
         first = start if start is not None and shallow else self.cut
-        # one sample has no spread of its own: BatchNorm then takes the statistics it knows
-        self.chain.train_from(first if len(maps) > 1 else len(self.chain))
+        # nor has one sample a spread of its own
+        self.chain.train_from(first, norms=norms and len(maps) > 1)
         self._set_rate(rate)
+        self._skewed = log_shares is not None
+        if log_shares is not None:
+            self._log_shares.copy_(log_shares)
         given = (maps, targets) if mix is None else (maps, targets, *mix)
         if shallow:
             return Step(*self._update(first, *given))
-        loss, taken, right, *gradients = self._steps(*given)
+        loss, taken, right, *gradients = self._steps(*given, mode=(norms, self._skewed))
         self.averages.after_step()
         if not self._rate.is_cuda:
             return Step(loss, taken, right)
@@ -162,7 +172,8 @@ class Trainer:
         def run(tail: Run) -> tuple[Tensor, Tensor]:
             with self._autocast():
                 logits = tail(maps)
-            loss = cross_entropy(logits.float(), targets, Mix(*mix) if mix else None)
+            told = logits.float() + self._log_shares if self._skewed else logits.float()
+            loss = cross_entropy(told, targets, Mix(*mix) if mix else None)
             self.optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             return logits, loss
@@ -213,6 +224,7 @@ class Trainer:
         self._keep_momentum()
         self.chain.grow(classes)
         self._watched.forget()
+        self._log_shares = torch.zeros(self.chain.classes, device=self.device)
         self.chain.to(device=self.device, memory_format=self.choice.memory_format)
         for name, p in self.chain.units[-1].module.named_parameters():
             held = self._momentum.get(name)

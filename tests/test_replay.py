@@ -69,6 +69,19 @@ def test_draw_keeps_to_the_places_it_is_given() -> None:
     assert sorted(buffer.draw(8, among=among).tolist()) == [2, 5]
 
 
+def test_a_balanced_draw_takes_of_every_class_alike_even_of_those_of_an_old_world() -> None:
+    buffer = make_buffer(400, old=0.1)
+    fill(buffer, [0] * 90 + [1] * 30)
+    buffer.new_world(since=1_000)
+    fill(buffer, [2] * 200, first=1_000)
+    shares = {}
+    for balanced in (False, True):
+        drawn = np.concatenate([buffer.draw(12, balanced=balanced) for _ in range(200)])
+        shares[balanced] = np.bincount(buffer.targets[drawn], minlength=3) / len(drawn)
+    assert shares[False][2] > 0.9
+    assert np.abs(shares[True] - 1 / 3).max() < 0.05
+
+
 def test_an_empty_buffer_draws_nothing() -> None:
     assert len(make_buffer().draw(3)) == 0
 

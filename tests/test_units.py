@@ -223,6 +223,17 @@ def test_units_from_k_train_and_those_before_stand_still() -> None:
             assert moved == name.startswith(("layer3", "layer4")), name
 
 
+def test_batchnorm_alone_stands_still_where_it_is_told_to() -> None:
+    _, chain = small()
+    chain.train_from(2, norms=False)
+    for unit in chain.units:
+        for module in unit.module.modules():
+            normalises = isinstance(module, torch.nn.BatchNorm2d)
+            assert module.training == (unit.position >= 2 and not normalises)
+    chain.train_from(2)
+    assert all(m.training for u in chain.units[2:] for m in u.module.modules())
+
+
 @pytest.mark.parametrize(
     ("name", "k"), [("small-resnet18", 4), ("mobilenet_v3_small", 5), ("swin_t", 3), ("vgg11", 4)]
 )
