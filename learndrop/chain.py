@@ -121,9 +121,11 @@ class Chain:
         known = self._flat.get(unit.position)
         if known is None or known[0] is not unit.module:  # a head that has grown is another one
             all_of_it = list(unit.module.modules())
-            norms = [m for m in all_of_it if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+            norms: list[nn.Module] = [
+                m for m in all_of_it if isinstance(m, nn.modules.batchnorm._BatchNorm)
+            ]
             known = self._flat[unit.position] = (unit.module, all_of_it, norms)
-        return known[1:]
+        return known[1], known[2]
 
     def named_parameters(self, start: int = 0) -> Iterator[tuple[str, nn.Parameter]]:
         """Parameters of the units from `start` on, by their names in the network."""

@@ -30,4 +30,5 @@ def log_shares(
     """
     counts = np.bincount(arriving, minlength=len(known)).astype(np.float64)
     counts += replayed * known / max(1, int(known.sum()))
-    return np.log((counts + ABSENT) / (counts + ABSENT).sum()).astype(np.float32)
+    counts += ABSENT
+    return np.asarray(np.log(counts / counts.sum()), np.float32)
