@@ -32,6 +32,11 @@ class Answers:
     all: list[Answer] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
 
+    def __iadd__(self, other: Answers) -> Answers:
+        self.all += other.all
+        self.lost += other.lost
+        return self
+
     def of(self, status: int) -> list[Answer]:
         """Those with that status."""
         return [one for one in self.all if one.status == status]
