@@ -220,6 +220,22 @@ def test_a_shallow_step_between_recorded_ones_changes_nothing_for_them(exactly: 
 
 @gpu
 @needs_cuda
+def test_steps_of_few_classes_have_recordings_of_their_own(exactly: None) -> None:
+    weights = []
+    for recorded in (False, True):
+        trainer = trainer_of(recorded=recorded)
+        torch.manual_seed(2)
+        for i, (x, targets) in enumerate(batches(4 * AFTER + 8)):
+            few = i % 2 == 1
+            shares = torch.linspace(-3, -1, 10, device=CUDA) - i if few else None
+            trainer.step(x, targets, 0.05, norms=not few, log_shares=shares)
+        assert len(trainer._steps) == 2 * recorded
+        weights.append(trainer.chain.state_dict())
+    assert all(torch.equal(t, weights[1][n]) for n, t in weights[0].items())
+
+
+@gpu
+@needs_cuda
 def test_a_head_that_grows_is_answered_by() -> None:
     trainer = trainer_of(recorded=True)
     x, _ = next(batches(1))

@@ -93,6 +93,15 @@ def test_a_batch_on_cuda_waits_for_answers_statistics_and_loss(cut: int) -> None
     assert len([w for w in waits if "synchronizing" in str(w.message)]) <= 3, waits
 
 
+def test_a_step_of_few_classes_reads_nothing_back_either() -> None:
+    trainer = quick_learner(classes=tuple("0123456789")).trainer
+    told = torch.full((10,), -2.3, device=DEVICE)
+    trainer.step(MAPS, TARGETS, 0.01, norms=False, log_shares=told)
+    with Reads() as reads:
+        trainer.step(MAPS, TARGETS, 0.01, norms=False, log_shares=told)
+    assert reads.seen == []
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_step_that_is_no_number_moves_no_weight_and_no_momentum(value: float) -> None:
     trainer = quick_learner(classes=tuple("0123456789")).trainer
