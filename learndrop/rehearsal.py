@@ -153,8 +153,9 @@ class Rehearsal:
             start: the units before it keep theirs, so that maps stored behind them stay valid, and
                 serve here. It must be 0 or the cut. No longer than `PAUSE_STEPS` steps then.
         """
-        # mixed: the statistics are a mean over parts, and each part has to be of all the time
-        places = np.random.default_rng(0).permutation(self.replay.spread(STATISTICS))
+        places = self.replay.spread(STATISTICS)
+        if start or self.narrow:  # they are a mean over parts: each has to be of all the time
+            places = np.random.default_rng(0).permutation(places)
         if start and len(places) >= FEWEST:
             places = places[: self._affordable(places, start)]
         if len(places) < FEWEST:

@@ -25,7 +25,8 @@ def log_shares(
             by what is to be expected of the draw, not by what one draw gave.
         known: which classes have samples to replay [classes].
 
-    >>> np.exp(log_shares(np.array([0, 0, 0]), 3, np.array([True, True, True]))).round(2).tolist()
+    >>> logs = log_shares(np.array([0, 0, 0]), 3, np.array([True, True, True]))
+    >>> [round(float(np.exp(share)), 2) for share in logs]
     [0.67, 0.17, 0.17]
     """
     counts = np.bincount(arriving, minlength=len(known)).astype(np.float64)

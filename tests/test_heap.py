@@ -28,6 +28,12 @@ def held() -> float:
     return rss(os.getpid()) / MIB
 
 
+def held_at_least() -> float:
+    """Without what tests before this one have freed: else that is what is taken first."""
+    give_back()
+    return held()
+
+
 def riddled() -> list[bytes]:
     """What is left of 200 MB when all but every 50th block is freed: the holes stay in the heap."""
     blocks = [b"x" * BLOCK for _ in range(2000)]
@@ -35,7 +41,7 @@ def riddled() -> list[bytes]:
 
 
 def test_holes_between_what_is_still_held_are_given_back() -> None:
-    before = held()
+    before = held_at_least()
     kept = riddled()
     assert held() > before + 150
     give_back()
@@ -60,7 +66,7 @@ def test_the_worker_gives_back_where_steps_change_and_at_checkpoints(
     world.publish(*"abcd")
     told = [Event(kind, 0.0, 4, "because", 1) for kind in events]
     world.learner.reports = [{"events": told}]
-    before, kept = held(), list[bytes]()
+    before, kept = held_at_least(), list[bytes]()
 
     def riddle(turn: int) -> None:
         if turn == 0:
