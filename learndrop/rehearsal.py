@@ -217,6 +217,7 @@ class Rehearsal:
             "replay": self.replay.to_json(),
             "features": self.keeping.to_json(),
             "rng": json.dumps(self._rng.bit_generator.state),
+            "narrow": self.narrow,  # of the last step: a verdict may come before the next
         }
 
     def load(self, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> None:
@@ -233,5 +234,6 @@ class Rehearsal:
         self.keeping.load(stored, data["features"])
         if "rng" in data:  # younger than the format
             self._rng.bit_generator.state = json.loads(data["rng"])
+        self.narrow = data.get("narrow", False)
         if self.features.key is None:  # budgets are others now
             self.open_store()

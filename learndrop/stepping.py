@@ -81,7 +81,7 @@ def _log_shares(learner: Learner, targets: NDArray[np.int64], arriving: int) -> 
     if not (learner.rehearsal.narrow and replayed):
         return None
     known = np.zeros(learner.chain.classes, np.bool_)
-    known[np.unique(learner.replay.targets[: learner.replay.size])] = True
+    known[list(learner.replay.by_class())] = True
     return to_device(log_shares(targets[:arriving], replayed, known), learner.device)
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from learndrop import datasets
+from learndrop import checkpoint, datasets
 from learndrop.bench.streams import drifting
 from learndrop.learner import Learner
 from learndrop.skew import log_shares
-from tests.learning import digits, learn, quick_learner
+from tests.learning import digits, learn, quick_learner, quick_settings
 
 NAMES = tuple("0123456789")
 TEST = digits("clean", length=512, seed=7)
@@ -50,7 +52,7 @@ def test_an_allowed_for_class_is_not_pushed_by_its_mere_frequency() -> None:
     assert shares[True] == pytest.approx([0.2] * 5, abs=0.02)
 
 
-def test_of_one_class_only_no_batchnorm_takes_statistics() -> None:
+def test_of_one_class_only_no_batchnorm_takes_statistics(tmp_path: Path) -> None:
     learner = quick_learner(classes=NAMES)
     learn(learner, digits("clean", length=2048))
     data = datasets.load("digits", 16)
@@ -64,6 +66,9 @@ def test_of_one_class_only_no_batchnorm_takes_statistics() -> None:
     learner.learn(of_one[128:160])
     assert all(torch.equal(t, before[n]) for n, t in statistics(learner).items())
     assert learner.replay.draw(20, balanced=True).size == 20
+    checkpoint.save(learner, tmp_path, "1-0", keep=1)
+    found = checkpoint.load_latest(tmp_path, quick_settings(classes=NAMES))
+    assert found is not None and found[0].rehearsal.narrow  # known before its first step
 
 
 @pytest.mark.parametrize("drop", [False, True])
