@@ -2,7 +2,9 @@
 
 It begins at a warning, before a drift is certain (as River's adaptive trees grow theirs), with
 every unit in training; or, perturbed, when a reset has not helped (shrink and perturb, arXiv
-1910.08475). It answers and learns the same batches. What it costs is counted as probes.
+1910.08475); or afresh, with the first weights, when that has not helped either: units that answer
+nothing any more cannot be trained back (loss of plasticity: arXiv 2306.13812). It answers and
+learns the same batches. What it costs is counted as probes.
 """
 
 from __future__ import annotations
@@ -17,12 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from learndrop.chain import Chain
-from learndrop.heads import with_rows_since
+from learndrop.heads import begun_anew, with_rows_since
 from learndrop.ledger import Ledger
 from learndrop.trainer import Trainer
 from learndrop.transfer import to_device
 
-Kind = Literal["warned", "perturbed"]
+Kind = Literal["warned", "perturbed", "fresh"]
 LIFE = 512  # samples: a warning that no alarm followed until then was none
 JUDGED = 256  # newest answers of both that are compared, at most
 SHRINK, NOISE = 0.6, 0.01
@@ -35,10 +37,15 @@ class Candidate:
         trainer: of the network beside which it learns; its chain is copied.
         kind: why it was begun.
         seed: of the noise on a perturbed one.
+        life: samples after which it is judged.
+        wanted: share of right answers that the reset on trial was to bring back.
     """
 
-    def __init__(self, trainer: Trainer, kind: Kind, *, seed: int = 0) -> None:
+    def __init__(
+        self, trainer: Trainer, kind: Kind, *, seed: int = 0, life: int = LIFE, wanted: float = 0.0
+    ) -> None:
         self.kind: Kind = kind
+        self.life, self.wanted = life, wanted
         chain = copy.deepcopy(trainer.chain)
         settings = trainer.settings.model_copy(update={"compile": False})  # it lives for seconds
         self.trainer = Trainer(chain, settings, trainer.device, trainer.choice)
@@ -85,6 +92,11 @@ class Candidate:
         ledger.probe(n)
         ledger.probe(n, trained_from=0)
 
+    def begin_anew(self, first: Mapping[str, Tensor]) -> None:
+        """Take the weights and statistics that the network had when it had learned nothing."""
+        chain = self.trainer.chain
+        chain.load_state_dict(begun_anew(first, chain.state_dict()))
+
     def tensors(self) -> dict[str, Tensor]:
         """Weights and momentum, for a checkpoint."""
         weights = {f"weights.{n}": t for n, t in self.trainer.chain.state_dict().items()}
@@ -97,6 +109,8 @@ class Candidate:
             "own": self.own,
             "others": self.others,
             "samples": self.samples,
+            "life": self.life,
+            "wanted": self.wanted,
         }
 
     @classmethod
@@ -108,6 +122,8 @@ class Candidate:
         candidate.kind = data["kind"]
         candidate.own, candidate.others = list(data["own"]), list(data["others"])
         candidate.samples = data["samples"]
+        if "life" in data:  # younger than the format
+            candidate.life, candidate.wanted = data["life"], data["wanted"]
         weights = with_rows_since(_part(tensors, "weights."), candidate.trainer.chain.state_dict())
         candidate.trainer.chain.load_state_dict(weights)
         shapes = {n: p.shape for n, p in candidate.trainer.chain.named_parameters()}

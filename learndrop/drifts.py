@@ -3,7 +3,7 @@ reset fell short.
 
 From cheap to dear, each only as far as it is needed: new names for the head's rows; BatchNorm's
 statistics; the weights of an earlier world that has come back; the units that the change touches;
-all units; a candidate that was perturbed, if it proves better.
+all units; a candidate that was perturbed, if it proves better; one that begins afresh, likewise.
 """
 
 from __future__ import annotations
@@ -73,15 +73,20 @@ def beside(
     rate, classes = learner.rate_after(candidate.samples), learner.chain.classes
     candidate.learn(x, targets, right, rate, classes)
     candidate.cost(learner.ledger, len(targets))
-    if candidate.samples < LIFE or learner.watch.monitor.on_trial:
+    if candidate.samples < candidate.life or learner.watch.monitor.on_trial:
         return
     learner.candidate = None
-    if candidate.kind == "perturbed":
-        own, others, n = candidate.accuracies()
+    if candidate.kind == "warned":
+        return
+    own, others, n = candidate.accuracies()
+    if fits_better(own, others, n):
         told = f"after {candidate.samples} samples: {own:.3f} against {others:.3f}"
-        if fits_better(own, others, n):
-            _take_over(learner, candidate)
-            learner.bring_back(0, f"the perturbed candidate is better {told}", kind="perturbed")
+        _take_over(learner, candidate)
+        learner.bring_back(
+            0, f"the {candidate.kind} candidate is better {told}", kind=candidate.kind
+        )
+    elif candidate.kind == "perturbed" and others < candidate.wanted:
+        learner.candidate = _fresh(learner, candidate.wanted)
 
 
 def check_recovery(learner: Learner) -> None:
@@ -100,7 +105,17 @@ def check_recovery(learner: Learner) -> None:
         learner.bring_back(0, trial.failed(now), statistics=True, kind="all")
     elif learner.settings.candidate and not learner.progress.improves(n):
         seed = learner.settings.seed + learner.progress.samples
-        learner.candidate = Candidate(learner.trainer, "perturbed", seed=seed)
+        wanted = trial.share * trial.accuracy_before
+        learner.candidate = Candidate(learner.trainer, "perturbed", seed=seed, wanted=wanted)
+
+
+def _fresh(learner: Learner, wanted: float) -> Candidate:
+    """One with the first weights. It has as long as a reset has to help: what begins from nothing
+    is worse at first."""
+    life = max(LIFE, learner.settings.recovery_samples)
+    candidate = Candidate(learner.trainer, "fresh", life=life, wanted=wanted)
+    candidate.begin_anew(learner.first_weights())
+    return candidate
 
 
 def _may_begin(learner: Learner) -> bool:

@@ -73,6 +73,22 @@ def with_rows_since(
     return {name: _grown(earlier[name], tensor) for name, tensor in present.items()}
 
 
+def begun_anew(first: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """First weights in the shapes of the present ones: rows that the head has grown since are what
+    `grow_head` would have made of the first ones.
+
+    Raises:
+        KeyError, RuntimeError: as `with_rows_since`.
+    """
+    filled = {}
+    for name, tensor in present.items():
+        grown, rows = _grown(first[name], tensor), first[name].shape
+        if rows != tensor.shape:
+            grown[rows[0] :] = grown[: rows[0]].mean(0)
+        filled[name] = grown
+    return filled
+
+
 def _grown(earlier: Tensor, present: Tensor) -> Tensor:
     earlier = earlier.to(present.device, present.dtype)
     if earlier.shape == present.shape:

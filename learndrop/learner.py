@@ -29,7 +29,7 @@ from learndrop.labels import KNOWN, Labels
 from learndrop.ledger import Ledger
 from learndrop.life import Life, Recovery, Report
 from learndrop.messages import Sample
-from learndrop.newborn import newborn
+from learndrop.newborn import first_weights, newborn
 from learndrop.overview import overview
 from learndrop.precision import Choice
 from learndrop.progress import Progress
@@ -75,6 +75,7 @@ class Learner:
         self.classes = self.labels.classes  # the same list: it grows there
         self.spec = NetworkSpec.from_settings(settings)
         self.chain, self.device, self.precision = newborn(settings, precision, chain)
+        self.first_weights = first_weights(settings, self.precision, chain)
         chain = self.chain
         self.trainer = Trainer(chain, settings, self.device, self.precision)
         self.ledger = Ledger(chain)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+from torch import Tensor
 
 from learndrop import networks, units
 from learndrop.chain import Chain
+from learndrop.errors import BadNetwork
 from learndrop.precision import Choice, choose
 from learndrop.settings import Settings
 
@@ -36,6 +40,33 @@ def newborn(
         settings.memory_format,
     )
     return chain, device, choice
+
+
+def first_weights(
+    settings: Settings, precision: Choice, own: Chain | None
+) -> Callable[[], dict[str, Tensor]]:
+    """What gives the weights and statistics that a learner begins with, whenever they are wanted.
+
+    The settings' network is built anew for them. Those of a network of the caller's `own` are kept
+    on the CPU, and only where a candidate may ask for them.
+
+    Raises:
+        BadNetwork: when it is called, if they were not kept.
+    """
+    if own is None:
+        return lambda: newborn(settings, precision)[0].state_dict()
+    kept = None
+    if settings.candidate:
+        kept = {name: t.detach().to("cpu", copy=True) for name, t in own.state_dict().items()}
+
+    def given() -> dict[str, Tensor]:
+        if kept is None:
+            raise BadNetwork(
+                "first weights of a network of one's own are kept for `candidate` only"
+            )
+        return kept
+
+    return given
 
 
 def _built(settings: Settings) -> Chain:

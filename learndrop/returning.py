@@ -11,8 +11,7 @@ from torch import Tensor
 
 from learndrop import moving
 from learndrop.errors import DamagedFile
-from learndrop.heads import with_rows_since
-from learndrop.newborn import newborn
+from learndrop.heads import begun_anew, with_rows_since
 from learndrop.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -52,18 +51,20 @@ def fitness_of(learner: Learner, parts: Mapping[str, bytes]) -> float:
 
 
 def put_back(learner: Learner, parts: Mapping[str, bytes] | None) -> None:
-    """Give the learner the weights of a version, or fresh ones; labels that came since keep their
-    rows of the head. What it holds beside them starts anew where it belongs to the old ones.
+    """Give the learner the weights of a version, or fresh ones; labels that came since a version
+    keep their rows of the head. What it holds beside them starts anew where it belongs to the old
+    ones.
 
     Raises:
         KeyError, RuntimeError: if the parts are not those of this network; nothing was changed.
     """
+    present = learner.chain.state_dict()
     if parts is None:
-        earlier = dict(newborn(learner.settings, learner.precision)[0].state_dict())
+        weights = begun_anew(learner.first_weights(), present)
     else:
-        earlier = tensors_of(parts)
+        weights = with_rows_since(tensors_of(parts), present)
     moving.abandon_thaw(learner, "other weights are taken")
-    learner.chain.load_state_dict(with_rows_since(earlier, learner.chain.state_dict()))
+    learner.chain.load_state_dict(weights)
     if parts is None:  # nothing below the cut has learned anything
         learner.trainer.move_cut(0, fresh=True)
         learner.settling.start_over(0)

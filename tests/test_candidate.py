@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from learndrop import checkpoint, drifts
 from learndrop.candidate import LIFE, Candidate, perturb
+from learndrop.errors import BadNetwork
+from learndrop.heads import begun_anew
 from learndrop.learner import Learner
 from learndrop.life import Recovery
 from learndrop.watch import Verdict
@@ -77,15 +80,15 @@ def test_a_candidate_that_is_better_at_the_verdict_takes_over() -> None:
 
 
 def test_where_a_reset_has_not_helped_a_perturbed_one_is_tried() -> None:
-    learner = quick_learner(candidate=True)
+    learner = quick_learner(candidate=True, recovery_samples=LIFE)
     learn(learner, digits("clean", length=2000))
     learner.recovery = Recovery(1.0, learner.progress.samples, kept=0, share=1.01)
     drifts.check_recovery(learner)
     assert learner.candidate is not None and learner.candidate.kind == "perturbed"
     before = learner.life.resets
-    learn(learner, digits("clean", length=LIFE, seed=1))
+    learn(learner, digits("clean", length=2 * LIFE, seed=1))
     assert beside(learner) is None
-    assert learner.life.resets == before  # nothing was wrong: the perturbed one is not better
+    assert learner.life.resets == before  # nothing was wrong: neither it nor a fresh one is better
 
 
 def test_perturbed_weights_point_where_they_did() -> None:
@@ -99,6 +102,56 @@ def test_perturbed_weights_point_where_they_did() -> None:
         a, b = parameter.detach().flatten(), before[name].flatten()
         assert torch.nn.functional.cosine_similarity(a, b, dim=0) > 0.99
         assert 0.55 < float(a.norm() / b.norm()) < 0.65
+
+
+def silenced(learner: Learner) -> None:
+    """Take every unit to where its activation gives nothing and passes no gradient back."""
+    with torch.no_grad():
+        for module in learner.chain.units[0].module.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.bias.fill_(-100.0)
+                module.weight.fill_(0.01)
+
+
+def test_where_units_answer_nothing_any_more_one_begins_afresh() -> None:
+    learner = quick_learner(candidate=True, recovery_samples=512, earlier_worlds=0)
+    learn(learner, digits("clean", length=960))
+    silenced(learner)
+    kinds = []
+    for batch in digits("clean", length=2720, seed=1).batches(32):
+        learner.learn(batch)
+        kinds += [learner.candidate.kind] if learner.candidate else []
+    resets = [e.detail["kind"] for e in learner.recent_events if e.type == "reset"]
+    assert kinds.index("perturbed") < kinds.index("fresh")  # which could not mend it
+    assert resets[-1] == "fresh" and beside(learner) is None
+    assert learner.progress.newest_accuracy(256) > 0.6
+
+
+def test_rows_that_came_since_begin_afresh_as_the_mean_of_the_first() -> None:
+    first = {"w": torch.tensor([[1.0], [3.0]]), "b": torch.tensor([0.0, 4.0])}
+    present = {"w": torch.full((3, 1), 9.0), "b": torch.full((3,), float("nan"))}
+    begun = begun_anew(first, present)
+    assert begun["w"].flatten().tolist() == [1.0, 3.0, 2.0]
+    assert begun["b"].tolist() == [0.0, 4.0, 2.0]
+
+
+def test_a_network_of_ones_own_begins_afresh_as_it_came() -> None:
+    """Its first weights are kept, for there is no name to build it by."""
+    settings = quick_settings(candidate=True, classes=("0", "1"))
+    own = Learner(settings).chain
+    came = {n: t.clone() for n, t in own.state_dict().items()}
+    with torch.no_grad():
+        for parameter in own.parameters():
+            parameter.add_(1.0)
+    learner = Learner(settings, chain=own)
+    with torch.no_grad():
+        for parameter in own.parameters():
+            parameter.zero_()
+    kept = learner.first_weights()
+    moved = {n for n, _ in own.named_parameters()}
+    assert all(torch.equal(kept[n], t + 1 if n in moved else t) for n, t in came.items())
+    with pytest.raises(BadNetwork, match="candidate"):
+        Learner(quick_settings(), chain=own).first_weights()
 
 
 def test_a_checkpoint_takes_it_along(tmp_path: Path) -> None:

@@ -40,7 +40,8 @@ class DroppingSettings(Room):
     """Samples after which a reset that did not help is followed by a stronger one."""
     candidate: bool = False
     """Train a copy of the whole network beside, from a warning to the verdict on the drift, and a
-    perturbed one where a reset did not help; whichever answers better goes on."""
+    perturbed one where a reset did not help, one with the first weights where that did not either;
+    whichever answers better goes on."""
     earlier_worlds: int = Field(3, ge=0, le=100)
     """Most worlds that have ended whose weights are kept: if one comes back, they do."""
     earlier_bytes: int = Field(256 * MIB, ge=0)
