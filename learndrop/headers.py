@@ -17,6 +17,7 @@ MOST_SCANS = 100
 """Passes of a progressive JPEG. Each costs a walk over the whole picture, whatever its bytes."""
 
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+_MARKERS = frozenset({*range(0x01, 0xD0), *range(0xD8, 0xFF)})
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _TOLD = frozenset({0xE1, 0xEE})  # Exif and XMP (orientation), Adobe (inks)
 _SCAN, _END, _BARE = 0xDA, 0xD9, frozenset({0x01, 0xD8})
@@ -69,9 +70,14 @@ def _webp(data: bytes | bytearray) -> Claim | None:
 def _jpeg(data: bytes | bytearray) -> Claim | None:
     """Walk the segments up to the end of the first view; the largest frame header counts."""
     width = height = parts = scans = 0
-    at, plain = 2, True
-    while (found := _MARKER.match(data, at) or _MARKER.search(data, at)) is not None:
-        at = found.end()
+    at, end, plain = 2, len(data), True
+    while True:
+        if at + 1 < end and data[at] == 0xFF and data[at + 1] in _MARKERS:
+            at += 2  # segments follow each other: nothing to search
+        elif found := _MARKER.search(data, at):
+            at = found.end()
+        else:
+            break
         marker = data[at - 1]
         parts += 1
         scans += marker == _SCAN
@@ -82,11 +88,10 @@ def _jpeg(data: bytes | bytearray) -> Claim | None:
         if marker in _BARE:
             continue
         plain &= marker not in _TOLD
-        if marker in _FRAMES and at + 8 <= len(data):
+        if marker in _FRAMES and at + 8 <= end:
             plain &= data[at + 2] == 8 and data[at + 7] in (1, 3)
-            tall = int.from_bytes(data[at + 3 : at + 5], "big")
-            wide = int.from_bytes(data[at + 5 : at + 7], "big")
+            tall, wide = data[at + 3] << 8 | data[at + 4], data[at + 5] << 8 | data[at + 6]
             if wide * tall >= width * height:
                 width, height = wide, tall
-        at += max(2, int.from_bytes(data[at : at + 2], "big"))
+        at += max(2, data[at] << 8 | data[at + 1]) if at + 1 < end else 2
     return Claim("JPEG", width, height, plain, scans) if width and height else None

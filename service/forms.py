@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -23,6 +24,9 @@ from service.sample_ids import MOST_CHARS, as_ids
 TEXTS = ("labels", "ids")
 FIELDS = ("images", *TEXTS)
 MOST_HEADERS, MOST_HEADER_BYTES = 8, 4096
+_USUAL = re.compile(rb'form-data; name="([a-z]+)"(?:; filename="[^"\\\\]*")?')
+"""A disposition without anything that must be unescaped: reading it so takes a quarter of the time,
+and there is one for each picture."""
 
 
 def read_form(
@@ -120,8 +124,11 @@ class _Parts:
         self._name, self._value = bytearray(), bytearray()
 
     def headers_finished(self) -> None:
-        _, options = parse_options_header(self._disposition)
-        field = options.get(b"name", b"").decode("utf-8", "replace")
+        if usual := _USUAL.fullmatch(self._disposition):
+            field = usual[1].decode()
+        else:
+            _, options = parse_options_header(self._disposition)
+            field = options.get(b"name", b"").decode("utf-8", "replace")
         if field not in FIELDS:
             raise BadInput(
                 f"unknown form field {field[:80]!r}",
