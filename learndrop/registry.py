@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from learndrop.blobs import BlobStore
+from learndrop.blobs import BlobStore, Hashing, at_once
 from learndrop.errors import DamagedFile, NoModel, NotFound, UnknownFileFormat
 from learndrop.files import sync_folder
 from learndrop.manifest import Manifest
@@ -153,8 +153,8 @@ class Registry:
         """
         return self._shelf.pins()
 
-    def load(self, number: int | None = None) -> Version:
-        """Read a version, sizes and hashes checked.
+    def load(self, number: int | None = None, hashing: Hashing = at_once) -> Version:
+        """Read a version, sizes and hashes checked, the hashes part by part as `hashing` lets it.
 
         Without a number the current one; where that is damaged the last good one before it, which
         says so in `instead_of` and `trouble` (and in the log).
@@ -166,17 +166,17 @@ class Registry:
             UnknownFileFormat: if a newer learndrop wrote it: the older ones are not taken instead.
         """
         if number is not None:
-            return self._load(number)
+            return self._load(number, hashing)
         wanted = self.current()
         if wanted is None:
             raise NoModel("no model version is published yet")
         try:
-            return self._load(wanted)
+            return self._load(wanted, hashing)
         except UnknownFileFormat:
             raise
         except (DamagedFile, NotFound) as exc:
             if self.current() != wanted:
-                return self.load()  # published and collected meanwhile
+                return self.load(None, hashing)  # published and collected meanwhile
             return self._last_good(wanted, exc)
 
     def list(self) -> builtins.list[dict[str, Any]]:
@@ -222,10 +222,10 @@ class Registry:
                 self._shelf.point(number)
         return number
 
-    def _load(self, number: int) -> Version:
+    def _load(self, number: int, hashing: Hashing = at_once) -> Version:
         manifest = self._shelf.manifest(number)
         parts = {
-            name: self._blobs.get(blob, f"part {name!r} of version {number}")
+            name: self._blobs.get(blob, f"part {name!r} of version {number}", hashing)
             for name, blob in manifest.parts.items()
         }
         return Version(number, manifest.about, parts, manifest.published_s)

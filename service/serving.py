@@ -1,8 +1,8 @@
 """Answers pictures with the newest model version, which is swapped by one reference.
 
-A version is loaded and warmed aside, in pieces between the passes of the one before, which answers
-on. A request keeps the version that it began with. Torch is not imported here: `service/model.py`
-has it.
+A version is checked, built and warmed aside, in pieces between the passes of the one before, which
+answers on; only its files are read beside, for a disk may be slow. A request keeps the version that
+it began with. Torch is not imported here: `service/model.py` has it.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class Serving:
         number = self._registry.current()
         if number is None or number == self.number:
             return None, None
-        version = self._registry.load(None)
+        version = self._registry.load(None, self._passes.between)
         if version.number == self.number:
             return None, version.trouble  # the last good one before a damaged one answers already
         return self._load(version, self._passes.between), version.trouble

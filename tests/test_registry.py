@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -39,6 +41,20 @@ def test_a_version_comes_back_as_it_was_published(registry: Registry) -> None:
     assert version.published_s > 1e9
     assert version.instead_of is None and version.trouble is None
     assert registry.load(1) == version
+
+
+def test_a_reader_says_when_each_part_is_checked(registry: Registry) -> None:
+    registry.publish(PARTS, ABOUT)
+    turns: list[str] = []
+
+    def in_turn(hashed: Callable[[], str]) -> str:
+        turns.append(hashed())
+        return turns[-1]
+
+    assert registry.load(None, in_turn).parts == PARTS
+    assert sorted(turns) == sorted(hashlib.sha256(part).hexdigest() for part in PARTS.values())
+    with pytest.raises(DamagedFile, match="checksum"):
+        registry.load(1, lambda hashed: "another")
 
 
 def test_before_the_first_version_there_is_none(registry: Registry) -> None:

@@ -97,6 +97,28 @@ async def test_a_new_version_answers_by_itself(tmp_path: Path) -> None:
             publish(tmp_path, seed=seed + 1)
 
 
+async def test_a_version_is_checked_between_the_passes_of_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded, threads = Registry.load, []
+
+    def load(self: Registry, number: int | None, hashing: Callable[..., str]) -> Version:
+        def told(hashed: Callable[[], str]) -> str:
+            def here() -> str:
+                threads.append(threading.current_thread().name.split("_")[0])
+                return hashed()
+
+            return hashing(here)
+
+        return loaded(self, number, told)
+
+    monkeypatch.setattr(Registry, "load", load)
+    publish(tmp_path)
+    async with serving_of(tmp_path) as (serving, _):
+        assert serving.number == 1
+    assert set(threads) == {"network"}  # where the passes are made, one after the other
+
+
 async def test_a_roll_back_is_followed(tmp_path: Path) -> None:
     for seed in range(3):
         publish(tmp_path, seed=seed)
