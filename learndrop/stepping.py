@@ -43,7 +43,7 @@ def step(learner: Learner, maps: Tensor, targets: NDArray[np.int64], start: int)
             mix,
             start=start,
             norms=not learner.rehearsal.narrow,
-            log_shares=_log_shares(learner, targets, n),
+            log_shares=_log_shares(learner, targets, n, hurried=hurried),
         )
         # in one transfer: each would wait for the device anew
         loss, taken = torch.stack([made.loss, made.taken.to(made.loss.dtype)]).tolist()
@@ -75,10 +75,13 @@ def _with_replays(
     return maps, np.concatenate([targets, learner.replay.targets[places]])
 
 
-def _log_shares(learner: Learner, targets: NDArray[np.int64], arriving: int) -> Tensor | None:
-    """What the loss has to allow for, where few classes arrive and others are replayed."""
+def _log_shares(
+    learner: Learner, targets: NDArray[np.int64], arriving: int, *, hurried: bool
+) -> Tensor | None:
+    """What the loss has to allow for, where few classes arrive and others are replayed, or would be
+    if there were time: then it tells only those that arrive from each other, and the rest rests."""
     replayed = len(targets) - arriving
-    if not (learner.rehearsal.narrow and replayed):
+    if not (learner.rehearsal.narrow and (replayed or hurried)):
         return None
     known = np.zeros(learner.chain.classes, np.bool_)
     known[list(learner.replay.by_class())] = True
