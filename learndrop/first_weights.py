@@ -1,8 +1,4 @@
-"""First weights of a network: from a safetensors file, or from torchvision over the network.
-
-torchvision's own files are pickles: they are fetched with their hash checked and read as tensors
-only. All else is safetensors.
-"""
+"""First weights of a network: from a safetensors file, or from torchvision over the network."""
 
 from __future__ import annotations
 
@@ -10,13 +6,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
-from urllib.error import URLError
 
-import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 
 from learndrop.errors import BadNetwork
 from learndrop.heads import head
@@ -83,14 +76,6 @@ def _read(path: str) -> Mapping[str, Tensor]:
 
 
 def _fetched(model: nn.Module, name: str) -> Mapping[str, Tensor]:
-    if name not in torchvision.models.list_models(module=torchvision.models):
-        raise BadNetwork(f"torchvision has no weights for {name}")
-    default = torchvision.models.get_model_weights(name).DEFAULT
-    try:
-        state = default.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (URLError, OSError, RuntimeError) as exc:
-        raise BadNetwork(f"torchvision's weights for {name} cannot be fetched: {exc}") from exc
-    kept = {k: v for k, v in state.items() if "aux" not in k.split(".")[0].lower()}
-    if isinstance(model, VisionTransformer):
-        kept = interpolate_embeddings(model.image_size, model.patch_size, kept)
-    return kept
+    from learndrop import torchvision_networks
+
+    return torchvision_networks.fetched(model, name)

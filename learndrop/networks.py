@@ -11,72 +11,25 @@ import difflib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
-from typing import Any, cast
 
 import torch
-import torchvision
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock
 
 from learndrop import timm_networks
 from learndrop.errors import BadNetwork
 from learndrop.first_weights import load_first_weights, take_over
 from learndrop.heads import grow_head, grow_layer, head, n_outputs
+from learndrop.small_resnets import SMALL_RESNETS, SmallResNet
 from learndrop.spec import NetworkSpec
 
 __all__ = ["build", "grow_head", "head", "known_networks", "n_outputs", "rebuild", "to_float"]
 
-SMALL_RESNETS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
-    # name: blocks and width of each stage
-    "small-resnet10": ((1, 1, 1, 1), (16, 32, 64, 128)),
-    "small-resnet18": ((2, 2, 2, 2), (32, 64, 128, 256)),
-}
-
-# torchvision: these add outputs of their own in training, and take minutes for their first weights.
-WITHOUT_SIDE_HEADS = {"aux_logits": False, "init_weights": False}
-
-
-class SmallResNet(nn.Module):
-    """A ResNet for small images: 3x3 stem of stride 1, no max pool, torchvision's names."""
-
-    def __init__(self, blocks: Sequence[int], widths: Sequence[int], n_classes: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(widths[0])
-        self.relu = nn.ReLU(inplace=True)
-        before = widths[0]
-        for stage, (count, width) in enumerate(zip(blocks, widths, strict=True), 1):
-            stride = 1 if stage == 1 else 2
-            self.add_module(f"layer{stage}", _stage(before, width, count, stride))
-            before = width
-        self.stages = len(blocks)
-        self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
-        self.fc = nn.Linear(before, n_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits [N, n_classes] of images float [N, 3, H, W]."""
-        x = self.relu(self.bn1(self.conv1(x)))
-        for stage in range(1, self.stages + 1):
-            x = self.get_submodule(f"layer{stage}")(x)
-        return cast(Tensor, self.fc(torch.flatten(self.avgpool(x), 1)))
-
-
-def _stage(before: int, width: int, count: int, stride: int) -> nn.Sequential:
-    shortcut = None
-    if stride != 1 or before != width:
-        shortcut = nn.Sequential(
-            nn.Conv2d(before, width, 1, stride, bias=False), nn.BatchNorm2d(width)
-        )
-    first = BasicBlock(before, width, stride, shortcut)
-    return nn.Sequential(first, *(BasicBlock(width, width) for _ in range(count - 1)))
-
 
 def known_networks() -> list[str]:
     """Every name that `build` takes."""
-    return [*SMALL_RESNETS, *torchvision.models.list_models(module=torchvision.models)]
+    from learndrop import torchvision_networks
+
+    return [*SMALL_RESNETS, *torchvision_networks.names()]
 
 
 def build(
@@ -92,7 +45,8 @@ def build(
     Raises:
         BadNetwork: for an unknown name, weights that do not fit, or images too small.
     """
-    if not name.startswith(timm_networks.PREFIX) and name not in known_networks():
+    ours = name in SMALL_RESNETS or name.startswith(timm_networks.PREFIX)
+    if not ours and name not in known_networks():
         near = difflib.get_close_matches(name.lower(), known_networks(), n=3, cutoff=0.0)
         raise BadNetwork(f"no network is called {name!r}; near: {', '.join(near)}")
     if n_classes < 1:
@@ -174,19 +128,9 @@ def _make(name: str, n_classes: int, image_size: int | None) -> nn.Module:
         return SmallResNet(*SMALL_RESNETS[name], n_classes)
     if name.startswith(timm_networks.PREFIX):
         return timm_networks.make(name, n_classes, image_size)
-    maker = torchvision.models.get_model_builder(name)
-    options: dict[str, Any] = {"num_classes": n_classes}
-    if name in {"googlenet", "inception_v3"}:
-        options |= WITHOUT_SIDE_HEADS
-    if image_size is not None and name.startswith("vit_"):
-        options["image_size"] = image_size
-    if image_size is not None and name.startswith("maxvit_"):
-        options["input_size"] = (image_size, image_size)
-    try:
-        # Their functions take **kwargs, so a wrong one is told by the class they call.
-        return cast(nn.Module, maker(weights=None, **options))
-    except (AssertionError, ValueError, RuntimeError) as exc:
-        raise BadNetwork(f"{name} cannot be built for images of {image_size} px: {exc}") from exc
+    from learndrop import torchvision_networks
+
+    return torchvision_networks.make(name, n_classes, image_size)
 
 
 def check_image_size(model: nn.Module, name: str, image_size: int) -> None:

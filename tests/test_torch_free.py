@@ -30,3 +30,13 @@ def test_the_client_needs_nothing_of_the_service() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "" and done.returncode == 0
+
+
+def test_answering_with_a_network_of_our_own_leaves_torchvision_out() -> None:
+    """With torch's compiler, which it pulls in, it is 160 MiB and seconds at every start."""
+    code = (
+        "import sys, service.model, learndrop.networks;"
+        "learndrop.networks.build('small-resnet10', 10, image_size=16);"
+        "sys.exit('torchvision' in sys.modules or 'torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
