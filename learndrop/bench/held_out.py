@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from learndrop.datasets import Data, unplayed
-from learndrop.learner import Learner
 from learndrop.worlds import World
+
+if TYPE_CHECKING:
+    from learndrop.learner import Learner
 
 MOST = 256  # pictures
 FEWEST = 64  # fewer say nothing
