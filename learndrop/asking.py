@@ -12,7 +12,7 @@ import httpx2
 import orjson
 from pydantic import SecretStr
 
-from learndrop.errors import ServerAway, ServerRefused, Unavailable
+from learndrop.errors import BadInput, ServerAway, ServerRefused, Unavailable
 from learndrop.parcels import Labels, Load, Pictures, parcels
 
 PATIENCE_S = 60.0
@@ -47,6 +47,22 @@ class Ask:
         if self.query:
             told["params"] = dict(self.query)
         return told | ({"content": self.body} if self.body else {})
+
+
+def checked(url: str) -> str:
+    """The address of a service, if it is one: asking another way would be tried for a minute.
+
+    Raises:
+        BadInput: telling how to write it.
+    """
+    if not url.lower().startswith(("http://", "https://")):
+        raise BadInput(
+            f"the address {url!r} does not begin with http:// or https://:"
+            f" write http://{url.split('://')[-1]}",
+            item="url",
+            value=url,
+        )
+    return url
 
 
 class Trying:

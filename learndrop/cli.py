@@ -12,7 +12,6 @@ import os
 import sys
 from collections.abc import Iterable
 from importlib import metadata, util
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -20,6 +19,7 @@ import typer
 from learndrop import errors, keys_command, labels_command, letters_command, past_command
 from learndrop.bench.options import bench
 from learndrop.console import Json, Url, connect, show_json
+from learndrop.predict_command import predict
 
 if TYPE_CHECKING:
     from learndrop.client import Client
@@ -30,8 +30,8 @@ EPILOG = (
 )
 app = typer.Typer(
     help="An image classifier that keeps learning while its learned layers leave training.\n\n"
-    "Start here: [bold]learndrop demo[/], then [bold]learndrop status[/], "
-    "then [bold]learndrop feed FOLDER[/].",
+    "Start here: [bold]learndrop demo[/]; or start the service ([bold]make up[/]), "
+    "then [bold]learndrop feed FOLDER[/], then [bold]learndrop status[/].",
     epilog=EPILOG,
     no_args_is_help=True,
     add_completion=True,
@@ -41,6 +41,7 @@ app = typer.Typer(
 app.add_typer(keys_command.app, name="keys")
 app.add_typer(labels_command.app, name="labels")
 app.add_typer(letters_command.app, name="dead-letters")
+SOURCES = "digits, a .npz, a folder of class folders, torchvision:NAME:ROOT."
 Size = Annotated[int, typer.Option(help="Side in pixels; default: what the service learns at.")]
 
 
@@ -61,9 +62,7 @@ def options(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def demo(
     context: typer.Context,
-    data: Annotated[
-        str, typer.Option(help="digits, a .npz, a folder of class folders, torchvision:NAME:ROOT.")
-    ] = "digits",
+    data: Annotated[str, typer.Option(help=SOURCES)] = "digits",
     out: Annotated[str, typer.Option(help="Folder for table, plot and the service's data.")] = "",
 ) -> None:
     """Watch it learn, drop layers, meet a drift and recover; about 3 minutes.
@@ -117,7 +116,7 @@ def sample(
 
 @app.command()
 def feed(
-    source: Annotated[str, typer.Argument(help="As for demo --data.")],
+    source: Annotated[str, typer.Argument(help=SOURCES)],
     url: Url = "",
     size: Size = 0,
     limit: Annotated[int, typer.Option(help="Most images; 0 sends all.", min=0)] = 0,
@@ -146,23 +145,7 @@ def feed(
         )
 
 
-@app.command()
-def predict(
-    files: Annotated[list[Path], typer.Argument(help="JPEG, PNG or WebP files.")],
-    url: Url = "",
-    as_json: Json = False,
-) -> None:
-    """Ask a running service what is on pictures."""
-    with connect(url) as client:
-        answers = client.predict([read(path) for path in files])
-    if as_json:
-        named = [{"file": str(path), **answer} for path, answer in zip(files, answers, strict=True)]
-        show_json(named)
-        return
-    for path, answer in zip(files, answers, strict=True):
-        best = sorted(answer["probabilities"].items(), key=lambda pair: -pair[1])[:3]
-        told = ", ".join(f"{label} {100 * share:.1f} %" for label, share in best)
-        typer.echo(f"{path}\t{answer['label']}\t{told}")
+app.command()(predict)
 
 
 @app.command()
@@ -199,16 +182,11 @@ def settings(
     ] = False,
 ) -> None:
     """Every setting with its value and where that comes from."""
-    from difflib import get_close_matches
-
-    from learndrop.settings import explained, load_settings, unknown_variables
+    from learndrop.settings import explained, load_settings, no_setting, unknown_variables
 
     rows = explained(load_settings())
     for name in unknown_variables():
-        near = get_close_matches(name, [str(row["variable"]) for row in rows], n=1)
-        typer.echo(
-            f"{name} is no setting" + (f"; near: {near[0]}" if near else "") + "; ignored", err=True
-        )
+        typer.echo(f"{no_setting(name)}; ignored", err=True)
     if as_json:
         show_json(rows)
         return
@@ -226,14 +204,6 @@ def settings(
 def image_size(client: Client) -> int:
     """The side of the images that the service learns from."""
     return int(client.limits()["image_size"])
-
-
-def read(path: Path) -> bytes:
-    """A file's bytes."""
-    try:
-        return path.read_bytes()
-    except OSError as exc:
-        raise errors.NotFound(f"{path}: {exc.strerror}") from exc
 
 
 def progress(total: int) -> Any:

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 import structlog
 from pydantic import SecretStr
 
-from learndrop.settings import Settings
+from learndrop.settings import Settings, no_setting, unknown_variables
 
 HIDDEN = "(hidden)"
 API_KEY = re.compile(r"ld_[A-Za-z0-9_-]{43}")
@@ -61,6 +61,15 @@ def set_up(settings: Settings, process: str, *, to: TextIO | None = None) -> Non
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
+
+
+def tell_unknown_variables() -> None:
+    """Warn of each LEARNDROP_* variable that is no setting: what it was meant to change is not.
+
+    Only its name: the value may be a secret.
+    """
+    for name in unknown_variables():
+        structlog.get_logger().warning("variable_ignored", why=no_setting(name))
 
 
 def secrets_of(settings: Settings) -> list[str]:

@@ -95,7 +95,12 @@ def _read(picture: object) -> bytes | NDArray[np.uint8]:
         return picture.read_bytes()
     if isinstance(picture, bytes | bytearray | memoryview):
         return bytes(picture)
-    raise BadInput(f"a {type(picture).__name__} is no picture", item="images")
+    raise BadInput(
+        f"a {type(picture).__name__} is no picture: give a list of pathlib.Path, of a file's bytes"
+        " or of uint8 arrays",
+        item="images",
+        value=type(picture).__name__,
+    )
 
 
 def _alike(one: bytes | NDArray[np.uint8], other: bytes | NDArray[np.uint8]) -> bool:

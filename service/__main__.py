@@ -33,6 +33,7 @@ def main() -> int:
         print(exc, file=sys.stderr)
         return 2
     logs.set_up(settings, "service")
+    logs.tell_unknown_variables()
     logging.captureWarnings(True)
     try:
         serve(settings)

@@ -194,12 +194,21 @@ async def _on_bad_parameter(request: Request, exc: Exception) -> Response:
 
 async def _on_http_error(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
+    headers = exc.headers or {}
+    told: dict[str, object] = {}
+    why = exc.detail
+    if exc.status_code == 404:
+        why = "nothing is at this path; /openapi.json names what there is"
+    elif "Allow" in headers:
+        why = f"{request.method} is not taken; {headers['Allow']} may be"
+        told = {"item": "method", "limit": headers["Allow"].split(", "), "value": request.method}
     return from_status(
         exc.status_code,
-        f"{request.method} {request.url.path}: {exc.detail}",
+        f"{request.method} {request.url.path}: {why}",
         request.url.path,
         request_id(request.scope),
-        exc.headers,
+        headers,
+        **told,
     )
 
 

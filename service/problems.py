@@ -213,6 +213,7 @@ def from_status(
     instance: str,
     request_id: str = "",
     headers: Mapping[str, str] | None = None,
+    **extensions: object,
 ) -> Response:
     """The answer to an error that the framework raised by status."""
     name = {404: "no-such-path", 405: "method-not-allowed", 400: "bad-body", 500: "internal"}
@@ -220,7 +221,7 @@ def from_status(
         kind = KINDS[name[status]]
     else:
         kind = Kind("http", status, http.HTTPStatus(status).phrase, "")
-    return problem(kind, detail, instance, request_id=request_id, headers=headers)
+    return problem(kind, detail, instance, request_id=request_id, headers=headers, **extensions)
 
 
 def documented(*names: str) -> dict[int | str, dict[str, Any]]:

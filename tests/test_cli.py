@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,11 @@ def test_a_mistyped_variable_is_told() -> None:
     ("arguments", "environment", "code", "told"),
     [
         (["settings"], {"LEARNDROP_RATE": "fast"}, 2, "LEARNDROP_RATE"),
+        (["settings"], {"LEARNDROP_PIXEL_MEAN": "1,2,3"}, 2, "write a JSON list, as [125.0, 123.0"),
+        (["settings"], {"LEARNDROP_CLASSES": "cat"}, 2, 'as ["one", "two"] (value \'cat\')'),
+        (["bench", "--set", "raet=1"], {}, 2, "raet is no setting; near: rate"),
+        (["bench", "--set", "LEARNDROP_RATE=-1"], {}, 2, "LEARNDROP_RATE: Input should be"),
+        (["status", "--url", "127.0.0.1:80"], {}, 2, "write http://127.0.0.1:80"),
         (["bench", "--world", "fog"], {}, 2, "no world 'fog'"),
         (["bench", "--set", "rate"], {}, 2, "write --set name=value"),
         (["bench", "--set", "rate=-1"], {}, 2, "LEARNDROP_RATE"),
@@ -105,6 +111,24 @@ def test_a_mistyped_command_is_told_its_neighbour() -> None:
     done = learndrop("stauts")
     assert done.returncode == 2
     assert "status" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("process", "end"),
+    [("service", {"LEARNDROP_HOST": "0.0.0.0"}), ("worker", {"LEARNDROP_NETWORK": "none"})],
+)
+def test_a_process_warns_of_a_variable_that_is_no_setting(
+    process: str, end: dict[str, str], tmp_path: Path
+) -> None:
+    known = {k: v for k, v in os.environ.items() if not k.startswith("LEARNDROP_")}
+    given = {**known, **end, "LEARNDROP_DATA_DIR": str(tmp_path), "LEARNDROP_RAET": "hush"}
+    done = subprocess.run(
+        [sys.executable, "-m", process], env=given, capture_output=True, text=True, check=False
+    )
+    assert done.returncode in {1, 2}  # `end` sees to that: only the start is of interest
+    assert "LEARNDROP_RAET is no setting; near: LEARNDROP_RATE" in done.stderr
+    assert "hush" not in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -105,6 +105,13 @@ def test_what_cannot_be_sent_is_refused_before_it_is_sent(
     assert not served.stream.entries
 
 
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "localhost:8000", "ftp://127.0.0.1", ""])
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_an_address_that_is_none_is_refused_at_once(kind: type, url: str) -> None:
+    with pytest.raises(BadInput, match="http://"):
+        kind(url)
+
+
 def test_predictions_come_back_in_order(served: Served) -> None:
     images = pixels(300)
     with Client(served.url) as client:

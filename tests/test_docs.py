@@ -104,7 +104,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]
         for i in range(40):
             colour = (shade + i % 20, shade, 255 - shade)
             Image.new("RGB", (40, 36), colour).save(folder / "pets" / name / f"{i}.jpg")
-        Image.new("RGB", (40, 36), (shade, shade, 255 - shade)).save(folder / f"{name}.jpg")
+        # As large as photographs are: in base64, more than a shell hands on as one argument.
+        picture = Image.effect_noise((640, 480), shade).convert("RGB")
+        picture.save(folder / f"{name}.jpg", quality=95)
+        assert (folder / f"{name}.jpg").stat().st_size > 128 * 1024
     stack = LocalStack.on_free_ports(
         folder / "data", logs=folder / "logs", publish_s=0.2, checkpoint_s=1.0, worker_threads=1
     )

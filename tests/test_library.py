@@ -128,7 +128,7 @@ def test_a_stream_without_length_cannot_be_shuffled() -> None:
 
 def test_settings_are_keywords_and_a_wrong_one_is_named() -> None:
     assert make(rate=0.125).engine.settings.rate == 0.125
-    with pytest.raises(BadSettings, match="LEARNDROP_RAAT"):
+    with pytest.raises(BadSettings, match="raat is no setting; near: rate"):
         make(raat=1)
 
 

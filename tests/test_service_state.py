@@ -351,6 +351,10 @@ def test_errors_of_the_framework_are_problems_too(http: TestClient) -> None:
     answer = http.request("PUT", "/v1/samples", content=b"x" * 1000)
     is_problem(answer, 405, "method-not-allowed")
     assert answer.headers["allow"] == "POST"
+    told = answer.json()
+    assert (told["item"], told["limit"], told["value"]) == ("method", ["POST"], "PUT")
+    assert "POST may be" in told["detail"]
+    assert "/openapi.json" in http.get("/").json()["detail"]
     is_problem(http.get("/docs"), 404, "no-such-path")  # it would load scripts from elsewhere
 
 

@@ -45,6 +45,7 @@ def main() -> int:
         print(exc, file=sys.stderr)
         return 2
     logs.set_up(settings, "worker")
+    logs.tell_unknown_variables()
     try:
         work(settings, stop)
     except LearndropError as exc:

@@ -17,10 +17,13 @@ def assignment(text: str) -> tuple[str, Any]:
 
     >>> assignment("rate=0.01"), assignment("network=vgg11"), assignment("replays=3")
     (('rate', 0.01), ('network', 'vgg11'), ('replays', '3'))
+    >>> assignment("LEARNDROP_RATE=0.01")
+    ('rate', 0.01)
     """
     from learndrop.settings import Settings  # pydantic: not for --help
 
     name, found, value = text.partition("=")
+    name = name.lower().removeprefix("learndrop_")  # as the README's table has it
     if not found:
         raise BadSettings(f"--set {text!r}: write --set name=value")
     field = Settings.model_fields.get(name)

@@ -18,6 +18,7 @@ from learndrop.asking import (
     Ask,
     Goal,
     Trying,
+    checked,
     key_headers,
     label_requests,
     labelled,
@@ -44,7 +45,10 @@ class AsyncClient:
     ) -> None:
         self.patience_s = patience_s
         self._http = httpx2.AsyncClient(
-            base_url=url, headers=key_headers(key), timeout=TIMEOUT, transport=transport
+            base_url=checked(url),
+            headers=key_headers(key),
+            timeout=TIMEOUT,
+            transport=transport,
         )
         self._sleep = sleep
         self._known: Load | None = None

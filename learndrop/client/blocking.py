@@ -17,6 +17,7 @@ from learndrop.asking import (
     Ask,
     Goal,
     Trying,
+    checked,
     key_headers,
     label_requests,
     labelled,
@@ -49,7 +50,10 @@ class Client:
     ) -> None:
         self.patience_s = patience_s
         self._http = httpx2.Client(
-            base_url=url, headers=key_headers(key), timeout=TIMEOUT, transport=transport
+            base_url=checked(url),
+            headers=key_headers(key),
+            timeout=TIMEOUT,
+            transport=transport,
         )
         self._sleep = sleep
         self._known: Load | None = None

@@ -5,8 +5,16 @@ into the file of its room here, into the README's table and into docker-compose.
 """
 
 from learndrop.settings.explaining import explained
-from learndrop.settings.reading import load_settings, unknown_variables
+from learndrop.settings.reading import load_settings, no_setting, unknown_variables
 from learndrop.settings.service import RATE
 from learndrop.settings.whole import Settings, is_loopback
 
-__all__ = ["RATE", "Settings", "explained", "is_loopback", "load_settings", "unknown_variables"]
+__all__ = [
+    "RATE",
+    "Settings",
+    "explained",
+    "is_loopback",
+    "load_settings",
+    "no_setting",
+    "unknown_variables",
+]
