@@ -11,9 +11,11 @@ ENSURE = @$(PYTHON) deploy/environment.py $(VENV)
 
 RUNTIME = service worker local
 SOURCES = learndrop service worker deploy tests
-# Tests share the cores with each other: one compute thread each, and never more than 4 at once.
+# Tests share the cores with each other: one compute thread each, and never more than 4 at once. One
+# more than there are cores, for many wait for the processes that they started.
 PYTEST = OMP_NUM_THREADS=1 $(RUN) -m pytest
-PARALLEL = -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not slow"
+WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN || echo 1); echo $$((cores < 4 ? cores + 1 : 4)))
+PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow"
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up test check bench bench-long bench-http bench-ingest chaos fuzz soak compose-test clean
