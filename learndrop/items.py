@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -96,6 +96,8 @@ def plain_label(label: Any) -> Label:
 
 def _pairs(data: Source, order: Order, seed: int) -> Iterator[Any]:
     source: Any = data
+    if order not in get_args(Order):
+        raise BadInput(f"order {order!r} is none of {get_args(Order)}", item="order", value=order)
     if hasattr(source, "__getitem__") and hasattr(source, "__len__"):
         places = np.arange(len(source))
         if order == "shuffled":
@@ -104,8 +106,27 @@ def _pairs(data: Source, order: Order, seed: int) -> Iterator[Any]:
         return
     if order == "shuffled":
         raise BadInput("only a data set of known length can be shuffled", item="order")
-    for item in source:
+    for item in many(source):
         yield from _apart(item)
+
+
+def many(given: Any) -> Iterator[Any]:
+    """Each of several.
+
+    Raises:
+        BadInput: if it is one thing alone: the rows of one picture would pass for grey pictures.
+    """
+    colours = 0 if isinstance(given, torch.Tensor) else -1  # where a picture of that kind has them
+    alone = isinstance(given, np.ndarray | torch.Tensor) and (
+        given.ndim < 3 or (given.ndim == 3 and given.shape[colours] == 3)
+    )
+    if alone or not hasattr(given, "__iter__"):
+        raise BadInput(
+            f"a {type(given).__name__} alone: give a list, or what can be iterated",
+            item="data",
+            value=type(given).__name__,
+        )
+    return iter(given)
 
 
 def _apart(item: Any) -> Iterator[Any]:

@@ -21,7 +21,7 @@ from learndrop.epochs import Epoch, Epochs
 from learndrop.errors import BadInput, BadNetwork, DamagedFile
 from learndrop.events import Event
 from learndrop.files import write_atomic
-from learndrop.items import Item, Label, Order, Source, chunks, items, picture, plain_label
+from learndrop.items import Item, Label, Order, Source, chunks, items, many, picture, plain_label
 from learndrop.learner import Learner as Engine
 from learndrop.messages import Sample
 from learndrop.passes import Pictures
@@ -153,6 +153,7 @@ class Learner:
 
         Raises:
             NotLearnedYet: before the first label.
+            BadInput: for one picture that is not in a list.
             BadPicture: for what is no picture.
         """
         return [self.classes[int(i)] for i in self.probabilities(images).argmax(1)]
@@ -163,7 +164,7 @@ class Learner:
         size, fit = settings.image_size, settings.fit
         shares = [
             self.engine.predict(np.stack([picture(i, size=size, fit=fit) for i in part]))
-            for part in chunks(images, AT_ONCE)
+            for part in chunks(many(images), AT_ONCE)
         ]
         return np.concatenate(shares or [np.zeros((0, len(self.classes)), np.float32)])
 

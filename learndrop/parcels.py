@@ -62,6 +62,13 @@ def parcels(
             raise BadInput(
                 f"{len(images)} images and {len(told)} {item}", item=item, value=len(told)
             )
+    if isinstance(images, np.ndarray) and images.ndim == 3 and images.shape[-1] == 3:
+        # Its rows would pass for as many grey pictures, three pixels wide.
+        raise BadInput(
+            f"an array of {list(images.shape)} is one picture: give it in a list",
+            item="images",
+            value=list(images.shape),
+        )
     texts = {} if labels is None else {"labels": [_as_text(label) for label in labels]}
     texts |= {} if ids is None else {"ids": list(ids)}
 

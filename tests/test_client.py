@@ -105,6 +105,11 @@ def test_what_cannot_be_sent_is_refused_before_it_is_sent(
     assert not served.stream.entries
 
 
+def test_one_picture_that_is_in_no_list_is_not_answered_row_by_row(served: Served) -> None:
+    with Client(served.url) as client, pytest.raises(BadInput, match="is one picture"):
+        client.predict(np.zeros((32, 32, 3), np.uint8))
+
+
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "localhost:8000", "ftp://127.0.0.1", ""])
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
 def test_an_address_that_is_none_is_refused_at_once(kind: type, url: str) -> None:

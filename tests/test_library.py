@@ -126,6 +126,27 @@ def test_a_stream_without_length_cannot_be_shuffled() -> None:
         make().learn_from(stream, order="shuffled")
 
 
+@pytest.mark.parametrize("one", [Image.new("RGB", (9, 9)), DATA.images[0], TENSORS[0][0], 5])
+def test_one_picture_that_is_in_no_list_is_refused(one: Any) -> None:
+    with pytest.raises(BadInput, match="alone: give a list"):
+        make().predict(one)
+
+
+def test_three_grey_pictures_in_one_array_are_three() -> None:
+    learner = make()
+    learner.learn_from(TENSORS, batch=8)
+    assert len(learner.predict(np.zeros((3, 16, 16), np.uint8))) == 3
+
+
+def test_what_is_no_data_and_no_order_is_named() -> None:
+    data: Any = 5
+    with pytest.raises(BadInput, match="a int alone"):
+        make().learn_from(data)
+    order: Any = "random"
+    with pytest.raises(BadInput, match="order 'random' is none of"):
+        make().learn_from(TENSORS, order=order)
+
+
 def test_settings_are_keywords_and_a_wrong_one_is_named() -> None:
     assert make(rate=0.125).engine.settings.rate == 0.125
     with pytest.raises(BadSettings, match="raat is no setting; near: rate"):
