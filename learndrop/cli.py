@@ -28,6 +28,7 @@ EPILOG = (
     "Exit codes: 0 done, 1 failed, 2 not usable as asked, 3 not found, 5 refused for now, "
     "12 service not reachable, 130 interrupted."
 )
+INTERRUPTED = 130
 app = typer.Typer(
     help="An image classifier that keeps learning while its learned layers leave training.\n\n"
     "Start here: [bold]learndrop demo[/]; or start the service ([bold]make up[/]), "
@@ -242,11 +243,14 @@ def without_key(arguments: Iterable[str]) -> list[str]:
 
 
 def main() -> NoReturn:
-    """Run the command; every error of ours is one line."""
+    """Run the command; every error is one line, a mistyped command's too."""
     debug = "--debug" in sys.argv
     sys.argv = [sys.argv[0], *without_key(a for a in sys.argv[1:] if a != "--debug")]
+    code = 0
     try:
-        app()
+        code = app(standalone_mode=False)
+    except typer.TyperException as exc:
+        misused(exc)
     except errors.LearndropError as exc:
         if debug:
             raise
@@ -254,13 +258,22 @@ def main() -> NoReturn:
         hint = " (start it with `make up`, or give its address with --url)" if code == 12 else ""
         typer.echo(f"error: {' '.join(str(exc).split())}{hint}", err=True)
         sys.exit(code)
-    except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
-        sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()  # the reader has gone: nothing more to say
         sys.exit(1)
-    sys.exit(0)
+    if code == INTERRUPTED:
+        typer.echo("interrupted", err=True)
+    sys.exit(code or 0)
+
+
+def misused(exc: typer.TyperException) -> NoReturn:
+    """Say in one line what is wrong with the arguments, and where their meaning is told."""
+    context, told = getattr(exc, "ctx", None), " ".join(exc.format_message().split())
+    if not told:  # a group of commands without one: they have been listed
+        sys.exit(exc.exit_code)
+    see = f" (see `{context.command_path} --help`)" if context is not None else ""
+    typer.echo(f"error: {told}{see}", err=True)
+    sys.exit(exc.exit_code)
 
 
 if __name__ == "__main__":

@@ -77,6 +77,8 @@ class Learner:
         pretrained: bool = False,
         **settings: Any,
     ) -> None:
+        if not isinstance(model, nn.Module | None):
+            raise BadNetwork(f"a model is a torch.nn.Module, this is a {type(model).__name__}")
         given = [plain_label(c) for c in classes]
         own = {"network": type(model).__name__} if model is not None else {}
         own |= {"weights": OWN_WEIGHTS} if model is not None and pretrained else {}
@@ -100,10 +102,14 @@ class Learner:
         Raises:
             BadInput: naming the item; what came before it is learned.
         """
+        if batch is not None and batch < 1:
+            raise BadInput(
+                f"a batch of {batch} samples: 1 or more", item="batch", limit=1, value=batch
+            )
         done = Learned()
         seed = self.engine.settings.seed + self.engine.progress.samples  # another order each pass
         source = self._items(data, order=order, seed=seed)
-        for part in chunks(source, batch or self.engine.settings.batch):
+        for part in chunks(source, self.engine.settings.batch if batch is None else batch):
             report = self.engine.learn([Sample(image, self._name(label)) for image, label in part])
             done.samples += report.count
             done.correct += report.correct
@@ -201,8 +207,14 @@ class Learner:
     # -- keeping ----------------------------------------------------------------------------
 
     def save(self, path: str | Path) -> None:
-        """Write everything into the folder `path`; learning goes on from it bit for bit."""
+        """Write everything into the folder `path`; learning goes on from it bit for bit.
+
+        Raises:
+            BadInput: if there is a file of that name.
+        """
         folder = Path(path)
+        if folder.exists() and not folder.is_dir():
+            raise BadInput(f"{folder} is a file, not a folder to save in", item="path")
         checkpoint.save(self.engine, folder, position="", keep=1)
         settings = self.engine.settings
         kept = settings.model_fields_set - {"redis_url"}  # it may hold a password

@@ -17,6 +17,7 @@ Two files that show the same picture give the same input. What is done, in this 
 from __future__ import annotations
 
 import io
+import re
 import struct
 import time
 import zlib
@@ -106,7 +107,7 @@ def to_input(
     claimed = claim(data)
     if claimed is None:
         raise BadPicture(
-            "not a JPEG, PNG or WebP picture",
+            f"not a JPEG, PNG or WebP picture{_looks_like(data)}",
             limit=["JPEG", "PNG", "WebP"],
             value=data[:12].hex(" "),
         )
@@ -124,6 +125,14 @@ def to_input(
             return _squared(_upright(plain, picture) if tagged else plain, size, fit)
     except _UNREADABLE as exc:
         raise BadPicture(f"the {claimed.kind} picture cannot be decoded: {exc}") from exc
+
+
+def _looks_like(data: bytes | bytearray) -> str:
+    """What it may be instead: a file's name, where a form had `images=cat.jpg` for `@cat.jpg`."""
+    name = bytes(data[:256])
+    if len(data) < 256 and re.fullmatch(rb"[^\x00-\x1f]+\.(jpe?g|png|webp)", name, re.IGNORECASE):
+        return ", but the name of one: with curl, images=@ comes before a file's name"
+    return ""
 
 
 def image_to_input(picture: Image.Image, *, size: int, fit: Fit = "crop") -> Pixels:

@@ -78,6 +78,14 @@ def test_a_mistyped_variable_is_told() -> None:
         (["bench", "--world", "fog"], {}, 2, "no world 'fog'"),
         (["bench", "--set", "rate"], {}, 2, "write --set name=value"),
         (["bench", "--set", "rate=-1"], {}, 2, "LEARNDROP_RATE"),
+        (["fed"], {}, 2, "Did you mean 'feed'? (see `"),
+        (["feed"], {}, 2, "Missing argument 'source'"),
+        (
+            ["bench", "--length", "3"],
+            {},
+            2,
+            "'--length': Input should be greater than or equal to 64",
+        ),
         (["predict", "/nowhere/cat.jpg", "--url", "http://127.0.0.1:9"], {}, 3, "No such file"),
     ],
 )
@@ -90,6 +98,13 @@ def test_an_error_is_one_line(
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     assert not done.stdout
+
+
+@pytest.mark.parametrize("group", ["keys", "labels", "dead-letters"])
+def test_a_group_of_commands_lists_them(group: str) -> None:
+    done = learndrop(group)
+    assert done.returncode == 2 and not done.stderr
+    assert f"{group} [OPTIONS] COMMAND" in done.stdout
 
 
 @pytest.mark.parametrize("command", [["status"], ["feed", "digits"], ["status", "--json"]])

@@ -147,6 +147,18 @@ def test_what_is_no_data_and_no_order_is_named() -> None:
         make().learn_from(TENSORS, order=order)
 
 
+def test_what_is_no_model_no_batch_and_no_folder_is_named(tmp_path: Path) -> None:
+    model: Any = lambda x: x  # noqa: E731
+    with pytest.raises(BadNetwork, match="torch.nn.Module, this is a function"):
+        make(model=model)
+    with pytest.raises(BadInput, match="a batch of 0 samples: 1 or more"):
+        make().learn_from(TENSORS, batch=0)
+    (tmp_path / "taken").write_text("mine")
+    with pytest.raises(BadInput, match="taken is a file, not a folder"):
+        make().save(tmp_path / "taken")
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
 def test_settings_are_keywords_and_a_wrong_one_is_named() -> None:
     assert make(rate=0.125).engine.settings.rate == 0.125
     with pytest.raises(BadSettings, match="raat is no setting; near: rate"):

@@ -264,3 +264,10 @@ def test_damaged_bytes_give_a_picture_or_a_refusal_and_nothing_else(kind: str) -
             assert to_input(bytes(bad), size=16).shape == (16, 16, 3)
         except BadPicture:
             pass
+
+
+def test_a_files_name_in_place_of_the_file_is_told_as_such() -> None:
+    with pytest.raises(BadPicture, match="images=@ comes before a file's name"):
+        to_input(b"photos/Katze 1.JPG", size=32)
+    with pytest.raises(BadPicture, match="WebP picture$"):
+        to_input(b"hello.txt", size=32)
