@@ -100,7 +100,8 @@ class Candidate:
     def tensors(self) -> dict[str, Tensor]:
         """Weights and momentum, for a checkpoint."""
         weights = {f"weights.{n}": t for n, t in self.trainer.chain.state_dict().items()}
-        return weights | {f"momentum.{n}": t for n, t in self.trainer.momentum().items()}
+        momentum = self.trainer.optimizer.momentum()
+        return weights | {f"momentum.{n}": t for n, t in momentum.items()}
 
     def to_json(self) -> dict[str, Any]:
         """The rest of the state, for a checkpoint."""

@@ -20,13 +20,14 @@ from torch import Tensor
 from learndrop.arriving import Arriving
 from learndrop.events import Event
 from learndrop.learner import Learner
+from learndrop.norms import adapt_statistics
 from learndrop.passes import Passes, Pictures, Places
 from learndrop.rates import WARM_UP, rate_of
 from learndrop.scorers import PROBED
 from learndrop.set_maps import SetMaps
 from learndrop.settling import Move, Settling
-from learndrop.trainer import Step
 from learndrop.transfer import to_device
+from learndrop.updates import Step
 
 READINGS = 4  # windows in an epoch
 AT_ONCE = 256  # images in one pass that only answers
@@ -179,7 +180,8 @@ class Epochs:
             trainer.take_averages(move.cut)
             sample = self._rng.choice(len(self.pictures), min(AT_ONCE, len(self.pictures)), False)
             # of the units that leave now and those behind: the ones before are as they were
-            trainer.adapt_statistics(trainer.prefix(self.maps.floats(sample)), start=trainer.cut)
+            maps = trainer.prefix(self.maps.floats(sample))
+            adapt_statistics(trainer, maps, start=trainer.cut)
             self.learner.ledger.build(0, len(trainer.chain), len(sample))
         if move.cut != trainer.cut:
             trainer.move_cut(move.cut)

@@ -1,8 +1,4 @@
-"""What is done with stored maps: kept from arrivals, read for replays, passed on to a new cut.
-
-A map is only read if the weights and statistics below the cut are those that made it. The hash of
-them is taken when they were written to; torch counts such writes.
-"""
+"""What is done with stored maps: kept from arrivals, read for replays, passed on to a new cut."""
 
 from __future__ import annotations
 
@@ -17,8 +13,10 @@ from torch import Tensor
 
 from learndrop import codecs
 from learndrop.feature_choice import FeatureChoice, Part
+from learndrop.feature_look import look
 from learndrop.features import FeatureStore, joined
 from learndrop.ledger import Ledger
+from learndrop.prefix import Writes, prefix_hash
 from learndrop.replay import ReplayBuffer
 from learndrop.settings import Settings
 from learndrop.stored_maps import StoredMaps
@@ -58,8 +56,7 @@ class FeatureKeeping:
         )
         self.choice = FeatureChoice(settings.feature_codec, self._names)
         self.wanted = settings.replays not in ("auto", "0")
-        self._below: list[Tensor] = []
-        self._writes: list[int] = []
+        self._writes = Writes()
 
     # -- arrivals ---------------------------------------------------------------------------
 
@@ -85,30 +82,11 @@ class FeatureKeeping:
         believed = maps[to_device(mine, maps.device)]
         with self._timed("store_s"):
             self.store.put(ids[mine], believed, useful)
-        if logits is not None:
-            self._look(maps, logits, targets)
+        codec = self.store.codec
+        if logits is not None and codec is not None:
+            look(self.choice, codec, self._trainer, self._ledger, maps, logits, targets)
         if self.choice.judge():
             self.open()
-
-    def _look(self, maps: Tensor, logits: Tensor, targets: NDArray[np.int64]) -> None:
-        """Answer a batch from its decoded maps too, if the gate asks for it."""
-        codec, cut = self.store.codec, self._trainer.cut
-        cost = len(maps) * self._ledger.forward_cost(cut, len(self._trainer.chain.units))
-        done = int(self._ledger.totals()["done"])
-        if codec is None or not codec.ready or not self.choice.wants_a_look(cost, done):
-            return
-        decoded = self._trainer.run(
-            codec.decode(codec.encode(maps)), cut, len(self._trainer.chain.units)
-        )
-        self._ledger.probe(len(maps), cut)
-        self.choice.spent += cost
-        right = to_device(targets, maps.device)
-        known = right < logits.shape[1]  # the head has grown since for a label that came just now
-        row = torch.arange(len(right), device=maps.device)[known]
-        chance = [x.float().softmax(1)[row, right[known]] for x in (logits, decoded)]
-        hits = [(x.argmax(1) == right)[known] for x in (logits, decoded)]
-        lost, won = int((hits[0] & ~hits[1]).sum()), int((hits[1] & ~hits[0]).sum())
-        self.choice.figures.add((chance[0] - chance[1]).tolist(), lost, won)
 
     # -- replays ----------------------------------------------------------------------------
 
@@ -148,20 +126,20 @@ class FeatureKeeping:
         Where the cut has become deeper and the units before it are what they were, those stored
         are kept to be passed on.
         """
-        cut, store = self._trainer.cut, self.store
+        chain, cut, store = self._trainer.chain, self._trainer.cut, self.store
         name = self.choice.open(cut)
         if cut == 0 or name is None:
             store.clear()
             return
-        before, made_by = store.key, self._trainer.prefix_hash()
-        self._watch()
-        codec = self._codec(name, self._trainer.chain.units[cut - 1].out_shape)
+        before, made_by = store.key, prefix_hash(chain, cut)
+        self._writes.watch(chain, cut)
+        codec = self._codec(name, chain.units[cut - 1].out_shape)
         if before is not None and before == (cut, made_by, codec.name):
             return
         onward = (
             before is not None
             and before.cut < cut  # at the same one another codec begins with exact maps
-            and before.prefix_hash == self._trainer.prefix_hash(before.cut)
+            and before.prefix_hash == prefix_hash(chain, before.cut)
         )
         store.open(cut, made_by, codec, onward=onward)
 
@@ -239,24 +217,14 @@ class FeatureKeeping:
 
     def _is_open(self) -> bool:
         """Whether maps can be read and stored: of this cut, made by the weights as they are."""
-        key = self.store.key
-        if key is None or key.cut != self._trainer.cut:
+        key, chain, cut = self.store.key, self._trainer.chain, self._trainer.cut
+        if key is None or key.cut != cut:
             return False
-        if self._writes_below() != self._writes:
-            self._watch()
-            if key.prefix_hash != self._trainer.prefix_hash():
+        if self._writes.any:
+            self._writes.watch(chain, cut)
+            if key.prefix_hash != prefix_hash(chain, cut):
                 self.open()
         return True
-
-    def _watch(self) -> None:
-        """From now on it is known when a weight or statistic below the cut is written to."""
-        modules = [unit.module for unit in self._trainer.chain.units[: self._trainer.cut]]
-        self._below = [t for m in modules for t in (*m.parameters(), *m.buffers())]
-        self._writes = self._writes_below()
-
-    def _writes_below(self) -> list[int]:
-        """How often each weight and statistic below the cut was written to."""
-        return [tensor._version for tensor in self._below]
 
     def _names(self, cut: int) -> list[str]:
         shape = self._trainer.chain.units[cut - 1].out_shape
@@ -298,4 +266,4 @@ class FeatureKeeping:
                 cut, _, codec = said["key"]
                 made[name] = self._codec(codec, self._trainer.chain.units[cut - 1].out_shape)
         self.store.load(tensors, data["store"], made)
-        self._below, self._writes = [], [-1]  # the hash is taken anew at the first look
+        self._writes = Writes()  # the hash is taken anew at the first look

@@ -41,7 +41,7 @@ def tensors_of(learner: Learner) -> dict[str, Tensor]:
     """Every tensor that it needs to go on, by part and name."""
     parts: dict[str, Mapping[str, Tensor]] = {
         "weights": learner.chain.state_dict(),
-        "momentum": learner.trainer.momentum(),
+        "momentum": learner.trainer.optimizer.momentum(),
         "averages": learner.trainer.averages.tensors(),
         "settling": learner.settling.tensors(),
         "guard": learner.guard.tensors(),

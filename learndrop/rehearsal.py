@@ -18,6 +18,7 @@ from learndrop.features import FeatureStore
 from learndrop.labels import Labels
 from learndrop.ledger import Ledger
 from learndrop.mixup import Mix, mix_rows
+from learndrop.norms import adapt_statistics
 from learndrop.replay import ReplayBuffer
 from learndrop.replaying import affordable, is_narrow, replays_for
 from learndrop.settings import Settings
@@ -164,7 +165,7 @@ class Rehearsal:
             x = self.maps(places, floats)
         else:
             x = floats(self.replay.images[places])
-        self._trainer.adapt_statistics(x, start=start)
+        adapt_statistics(self._trainer, x, start=start)
         self._ledger.build(start, len(self._trainer.chain.units), len(places))
 
     def _affordable(self, places: NDArray[np.int64], start: int) -> int:

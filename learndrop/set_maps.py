@@ -13,6 +13,7 @@ from learndrop.feature_choice import CHOOSES
 from learndrop.features import FeatureStore, joined
 from learndrop.learner import Learner
 from learndrop.passes import Pictures, Places
+from learndrop.prefix import prefix_hash
 from learndrop.tiers import tiers_of
 from learndrop.transfer import to_device
 
@@ -44,7 +45,7 @@ class SetMaps:
             # there is no test before each step that a gate could look at: the safest one
             name = "bf16" if settings.feature_codec in CHOOSES else settings.feature_codec
             codec = codecs.make(name, shape, settings.image_size)
-            self.store.open(trainer.cut, trainer.prefix_hash(), codec)
+            self.store.open(trainer.cut, prefix_hash(trainer.chain, trainer.cut), codec)
 
     def close(self) -> None:
         """Let go of all of them."""

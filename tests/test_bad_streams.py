@@ -62,7 +62,7 @@ def test_a_step_over_the_limit_moves_no_weight_no_momentum_and_is_told() -> None
     after = learner.chain.state_dict()
     assert all(torch.equal(t, after[n]) for n, t in before.items() if "running" not in n
                and "num_batches" not in n and not n.startswith("fc"))  # fmt: skip
-    assert all(not t.any() for t in learner.trainer.momentum().values())
+    assert all(not t.any() for t in learner.trainer.optimizer.momentum().values())
     state = learner.state()
     assert state["skipped_steps"] == 1
     assert any("the last step was not taken" in told for told in state["why"])

@@ -12,6 +12,7 @@ from torch import Tensor
 from learndrop import checkpoint, feature_choice
 from learndrop.learner import Learner
 from learndrop.moving import move_cut
+from learndrop.prefix import prefix_hash
 from tests.learning import digits, learn, quick_learner, quick_settings
 
 
@@ -56,9 +57,9 @@ def test_nothing_is_stored_while_nothing_is_replayed() -> None:
 def test_a_deeper_cut_takes_its_maps_from_those_that_were_stored() -> None:
     learner = still(3, feature_bytes=16 * 2**20)
     batch, before_it = learner.settings.batch, held_now(learner)
-    before = learner.trainer.prefix_hash()
+    before = prefix_hash(learner.chain, learner.trainer.cut)
     learner.drop_to(5, "for the test")
-    assert learner.trainer.prefix_hash(3) == before  # statistics of what was dropped stay
+    assert prefix_hash(learner.chain, 3) == before  # statistics of what was dropped stay
     older = learner.features.older
     assert older is not None
     held = set(older.ids.tolist())

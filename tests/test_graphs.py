@@ -157,7 +157,7 @@ def test_recorded_steps_are_the_same_to_the_last_bit(exactly: None, sizes: Seque
             losses.append(float(step.loss))
         gave.append(losses)
         weights.append(trainer.chain.state_dict() | trainer.averages.tensors())
-        assert (len(trainer._steps) > 0) is recorded
+        assert (len(trainer.updates.recorded) > 0) is recorded
     assert gave[0] == gave[1]
     assert all(torch.equal(t, weights[1][n]) for n, t in weights[0].items())
 
@@ -167,7 +167,7 @@ def test_recorded_steps_are_the_same_to_the_last_bit(exactly: None, sizes: Seque
 def test_what_a_step_gave_stays_when_the_next_is_made() -> None:
     trainer = trainer_of(recorded=True)
     steps = [trainer.step(x, targets, 0.05) for x, targets in batches(AFTER + 4)]
-    assert len(trainer._steps) == 1
+    assert len(trainer.updates.recorded) == 1
     assert len({float(s.loss) for s in steps}) == len(steps)
     assert all(bool(s.taken) and s.right.shape == (16,) for s in steps)
 
@@ -178,7 +178,7 @@ def test_a_recorded_step_that_is_no_number_moves_no_weight() -> None:
     trainer = trainer_of(recorded=True)
     for x, targets in batches(AFTER + 2):
         trainer.step(x, targets, 0.05)
-    assert len(trainer._steps) == 1
+    assert len(trainer.updates.recorded) == 1
     before = {n: p.detach().clone() for n, p in trainer.chain.named_parameters()}
     step = trainer.step(torch.full_like(x, float("nan")), targets, 0.05)
     assert not step.taken
@@ -229,7 +229,7 @@ def test_steps_of_few_classes_have_recordings_of_their_own(exactly: None) -> Non
             few = i % 2 == 1
             shares = torch.linspace(-3, -1, 10, device=CUDA) - i if few else None
             trainer.step(x, targets, 0.05, norms=not few, log_shares=shares)
-        assert len(trainer._steps) == 2 * recorded
+        assert len(trainer.updates.recorded) == 2 * recorded
         weights.append(trainer.chain.state_dict())
     assert all(torch.equal(t, weights[1][n]) for n, t in weights[0].items())
 

@@ -43,14 +43,14 @@ def test_who_is_behind_trains_the_last_units_alone() -> None:
     learner = hurried_learner()
     play(learner, 0, 3)
     start = cheap_start(learner.ledger.step_costs())
-    before, momentum = units(learner), learner.trainer.momentum()
+    before, momentum = units(learner), learner.trainer.optimizer.momentum()
     kept = {n: t.clone() for n, t in momentum.items()}
     done, window = learner.ledger.totals()["by_kind"], learner.life.in_window
     play(learner, WAITING, 1)
     assert 0 < start == moved(learner, before).index(True)
     assert all(moved(learner, before)[start:])
     still = [n for u in learner.chain.units[:start] for n, _ in u.module.named_parameters()]
-    assert all(torch.equal(learner.trainer.momentum()[n], kept[n]) for n in still)
+    assert all(torch.equal(learner.trainer.optimizer.momentum()[n], kept[n]) for n in still)
     spent = learner.ledger.totals()["by_kind"]
     assert spent["backward"] - done["backward"] == 32 * learner.ledger.backward_cost(start)
     assert learner.life.in_window == window  # no reading of units that could not move

@@ -64,7 +64,8 @@ def test_a_thaw_is_one_window_in_which_all_trains() -> None:
     place = until(learner, "thaw")
     assert learner.trainer.cut == 0
     assert same(below(learner), before)  # until here what is dropped stood still
-    assert learner.trainer.momentum().keys() == dict(learner.chain.named_parameters()).keys()
+    momentum = learner.trainer.optimizer.momentum()
+    assert momentum.keys() == dict(learner.chain.named_parameters()).keys()
     begun, steps = learner.progress.samples, learner.life.steps
     states = [row["state"] for row in learner.state()["drop"]["units"]]
     assert states == ["thawed"] * CUT + ["training"] * 3

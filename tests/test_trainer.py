@@ -107,11 +107,11 @@ def test_a_step_that_is_no_number_moves_no_weight_and_no_momentum(value: float) 
     trainer = quick_learner(classes=tuple("0123456789")).trainer
     trainer.step(MAPS, TARGETS, 0.01)
     weights = {n: p.detach().clone() for n, p in trainer.chain.named_parameters()}
-    momentum = {n: t.clone() for n, t in trainer.momentum().items()}
+    momentum = {n: t.clone() for n, t in trainer.optimizer.momentum().items()}
     step = trainer.step(torch.full_like(MAPS, value), TARGETS, 0.01)
     assert not step.taken
     assert all(torch.equal(p, weights[n]) for n, p in trainer.chain.named_parameters())
-    assert all(torch.equal(t, momentum[n]) for n, t in trainer.momentum().items())
+    assert all(torch.equal(t, momentum[n]) for n, t in trainer.optimizer.momentum().items())
 
 
 @pytest.mark.filterwarnings("default")
@@ -129,10 +129,10 @@ def test_a_compiled_step_gives_the_same_and_is_built_anew_for_each_cut(
         tails = []
         for trainer in (plain, compiled):
             trainer.move_cut(cut)
-            tails.append(trainer._tail)
+            tails.append(trainer.updates.tail)
             for _ in range(3):
                 step = trainer.step(maps, TARGETS, 0.01)
-        assert compiled._tail is tails[1] and tails[1].is_compiled  # no fall back
+        assert compiled.updates.tail is tails[1] and tails[1].is_compiled  # no fall back
         other = plain.step(maps, TARGETS, 0.0).loss
         assert float(compiled.step(maps, TARGETS, 0.0).loss) == pytest.approx(float(other), 1e-4)
         assert step.taken

@@ -123,7 +123,7 @@ def undisturbed(settings: Settings, numbers: list[int]) -> Learner:
 def unequal(one: Learner, other: Learner) -> list[str]:
     """Names of weights, statistics and momenta that are not equal bit for bit."""
     pairs = [(one.chain.state_dict(), other.chain.state_dict())]
-    pairs.append((one.trainer.momentum(), other.trainer.momentum()))
+    pairs.append((one.trainer.optimizer.momentum(), other.trainer.optimizer.momentum()))
     return [
         name
         for left, right in pairs
