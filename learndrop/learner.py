@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from learndrop import drifts, moving, networks, stepping
+from learndrop import drifts, moving, stepping
+from learndrop.answering import answered
 from learndrop.belief import Belief
 from learndrop.candidate import Candidate
 from learndrop.chain import Chain
@@ -25,11 +26,13 @@ from learndrop.errors import NotLearnedYet
 from learndrop.events import Event, EventType
 from learndrop.guard import Guard
 from learndrop.hurry import Hurry
-from learndrop.labels import KNOWN, Labels
+from learndrop.inputs import Inputs
+from learndrop.labels import Labels
 from learndrop.ledger import Ledger
 from learndrop.life import Life, Recovery, Report
 from learndrop.messages import Sample
 from learndrop.newborn import first_weights, newborn
+from learndrop.noticing import notice
 from learndrop.overview import overview
 from learndrop.precision import Choice
 from learndrop.progress import Progress
@@ -41,9 +44,7 @@ from learndrop.sender import Ruling
 from learndrop.settings import Settings
 from learndrop.settling import Settling
 from learndrop.spec import NetworkSpec
-from learndrop.stream_names import as_rows
 from learndrop.trainer import Trainer
-from learndrop.transfer import to_device
 from learndrop.versions import pack
 from learndrop.watch import Watch
 
@@ -77,12 +78,13 @@ class Learner:
         self.chain, self.device, self.precision = newborn(settings, precision, chain)
         self.first_weights = first_weights(settings, self.precision, chain)
         chain = self.chain
+        self.floats = Inputs(settings, self.device, self.precision.memory_format)
         self.trainer = Trainer(chain, settings, self.device, self.precision)
         self.ledger = Ledger(chain)
         self.progress = Progress(settings.accuracy_window, 4 * settings.window * settings.batch)
         self.watch = Watch(len(chain.units), settings.drift_delta, settings.drift_cooldown)
         self.settling = Settling(chain, self.ledger, settings, self.probe)
-        self.rehearsal = self._rehearsal()
+        self.rehearsal = Rehearsal(settings, self.trainer, self.ledger, clock)
         self.replay, self.features = self.rehearsal.replay, self.rehearsal.features
         self.belief = Belief(settings, self.trainer, self.ledger, self.replay, self.floats)
         self.guard = Guard(chain)
@@ -96,9 +98,6 @@ class Learner:
         self._new_events: list[Event] = []
         self._publish = False
         self.settling.scorer.start(self.trainer.trained)
-
-    def _rehearsal(self) -> Rehearsal:
-        return Rehearsal(self.settings, self.trainer, self.ledger, self._clock)
 
     # -- the page ---------------------------------------------------------------------------
 
@@ -118,53 +117,26 @@ class Learner:
         if not samples:
             return Report(0, 0, float("nan"), [], False, dict.fromkeys(self.life.seconds, 0.0))
         before, resets, cut = dict(self.life.seconds), self.life.resets, self.trainer.cut
-        images = np.stack([s.image for s in samples])
-        targets = self.targets_of([s.label for s in samples])
-        ids = np.arange(self.progress.samples, self.progress.samples + len(samples))
-
-        with self.timed("test"):
-            x = self.floats(images)
-            _, logits, outputs = self.trainer.test(x, watch=True)
-            self.ledger.test(len(samples))
-            # the head may have rows for labels that have not come yet: they are no answer
-            answers = logits[:, : len(self.classes)].argmax(1).cpu().numpy()
-            right = answers == targets
-        known = self.labels.long_run[targets] >= KNOWN
-        keys = [s.key for s in samples]
-        names = as_rows([s.id for s in samples], len(samples))
-        believed, chosen, rulings = self.belief.take(
-            keys, images, targets, ids, right, known, names
-        )
-        self.progress.add(right.tolist(), believed.tolist())
-        for ruling in rulings:
-            self.rule(ruling)
-        if believed.any():
-            rows = slice(None) if believed.all() else torch.from_numpy(believed)
-            with self.timed("test"):  # the logits grow with the labels
-                self.watch.look([t[rows] for t in (x, *outputs[:-1])])
-            # what is too new to be answered right says nothing of a change either
-            told = believed & ~self.labels.are_newcomers(targets)
-            drifts.answer(
-                self, self.watch.update(right[told].tolist(), answers[told], targets[told])
-            )
-
+        batch = answered(self, samples)
+        chosen = notice(self, batch)
         train = train and bool(chosen.any())
         if train and self.candidate is not None:
             with self.timed("train"):
-                rows = torch.from_numpy(chosen)
-                drifts.beside(self, x[rows], targets[chosen], right[chosen])
+                x = batch.x[torch.from_numpy(chosen)]
+                drifts.beside(self, x, batch.targets[chosen], batch.right[chosen])
         # an alarm may have ended a thaw: then the maps are of weights that are gone
         same = self.life.resets == resets and self.trainer.cut == cut
-        maps = self._entering(x, outputs, same=same)
+        maps = stepping.entering(self, batch, same=same)
         with self.timed("build"):
-            self.rehearsal.arrived(ids, maps, logits if same else None, targets)
+            logits = batch.logits if same else None
+            self.rehearsal.arrived(batch.ids, maps, logits, batch.targets)
             self.rehearsal.pass_on(hold=self.settling.probation is not None)
         loss = float("nan")
         if train:
             start = self.hurry.start(waiting, self.trainer.cut) if same else self.trainer.cut
-            enter = maps if start == self.trainer.cut else outputs[start - 1]
+            enter = maps if start == self.trainer.cut else batch.outputs[start - 1]
             some = enter if chosen.all() else enter[torch.from_numpy(chosen)]
-            loss = stepping.step(self, some, targets[chosen], start)
+            loss = stepping.step(self, some, batch.targets[chosen], start)
         surplus = int((~chosen).sum()) if train else len(samples)
         self.ledger.train(self.trainer.cut, 0, arriving=surplus)  # full fine-tuning would have
         # in samples: a slow stream's batches are small, and a few samples judge nothing
@@ -174,9 +146,8 @@ class Learner:
             self.life.in_window = 0
             self._end_window()
         spent = {part: s - before[part] for part, s in self.life.seconds.items()}
-        return Report(
-            len(samples), int(right.sum()), loss, list(self._new_events), self._publish, spent
-        )
+        right, events = int(batch.right.sum()), list(self._new_events)
+        return Report(len(samples), right, loss, events, self._publish, spent)
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities [N, classes] for images [N, size, size, 3], by the full network.
@@ -192,16 +163,6 @@ class Learner:
         return np.asarray(shares, np.float32)
 
     # -- train ------------------------------------------------------------------------------
-
-    def _entering(self, x: Tensor, outputs: list[Tensor], *, same: bool) -> Tensor:
-        """Maps that enter the cut: they come free from the test, where the weights and statistics
-        are the same since."""
-        if self.trainer.cut == 0:
-            return x
-        if same:
-            return outputs[self.trainer.cut - 1]
-        self.ledger.build(0, self.trainer.cut, len(x))
-        return self.trainer.prefix(x)
 
     @property
     def rate(self) -> float:
@@ -281,29 +242,7 @@ class Learner:
         self.tell("rollback", cause, **detail)
         return self._new_events[0]
 
-    # -- labels, tensors, events ------------------------------------------------------------
-
-    def floats(self, images: NDArray[np.uint8] | Tensor) -> Tensor:
-        """Images [N, S, S, 3] uint8, an array or on the device, as the network's input
-        [N, 3, S, S] float32."""
-        x = networks.to_float(
-            images if isinstance(images, Tensor) else to_device(images, self.device),
-            self.settings.pixel_mean,
-            self.settings.pixel_std,
-        )
-        return x.contiguous(memory_format=self.precision.memory_format)
-
-    def targets_of(self, labels: Sequence[str]) -> NDArray[np.int64]:
-        """Class indices [N] of labels that are learned now; the head grows for new ones."""
-        new = self.labels.add_new(labels)
-        if new:
-            if len(self.classes) > self.chain.classes:
-                self.trainer.grow(len(self.classes))
-                self.ledger.rebind(self.chain)
-                self.settling.scorer.start(self.trainer.trained)
-            self.publish_soon()
-            self.tell("grow", f"new labels: {', '.join(new[:5])}", classes=len(self.classes))
-        return self.labels.take(labels)
+    # -- seconds and events -----------------------------------------------------------------
 
     def timed(self, part: str) -> AbstractContextManager[None]:
         """Count the seconds of what is done inside as spent on `part`."""
@@ -317,21 +256,6 @@ class Learner:
         event = Event(type_, time.time(), self.progress.samples, cause, self.trainer.cut, detail)
         self.recent_events.append(event)
         self._new_events.append(event)
-
-    # -- what must not be kept --------------------------------------------------------------
-
-    def forget(self, stream_ids: Sequence[str]) -> set[str]:
-        """Take samples out of replay buffer, feature store and reserve; those that were replayed.
-
-        Weights are not unlearned: what they took from these samples stays in them.
-        """
-        self.belief.reserve.forget(stream_ids)
-        return self.rehearsal.forget(stream_ids)
-
-    def forget_before(self, unix_s: float) -> int:
-        """The same for everything that the stream was given before that time."""
-        self.belief.reserve.forget_before(unix_s)
-        return self.rehearsal.forget_before(unix_s)
 
     # -- what others see --------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from learndrop.epochs import Epoch, Epochs
 from learndrop.errors import BadInput, BadNetwork, DamagedFile
 from learndrop.events import Event
 from learndrop.files import write_atomic
+from learndrop.growing import targets_of
 from learndrop.items import Item, Label, Order, Source, chunks, items, many, picture, plain_label
 from learndrop.learner import Learner as Engine
 from learndrop.messages import Sample
@@ -142,7 +143,7 @@ class Learner:
         images, labels = self._arrays(data)
         if not labels:
             raise BadInput("there is nothing to learn", item="data")
-        pictures = Pictures(images, self.engine.targets_of([self._name(t) for t in labels]))
+        pictures = Pictures(images, targets_of(self.engine, [self._name(t) for t in labels]))
         held = None
         if held_out is not None:
             images, labels = self._arrays(held_out)

@@ -9,12 +9,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from learndrop.answering import Batch
 from learndrop.guard import Judgement
 from learndrop.skew import log_shares
 from learndrop.transfer import to_device
 
 if TYPE_CHECKING:
     from learndrop.learner import Learner
+
+
+def entering(learner: Learner, batch: Batch, *, same: bool) -> Tensor:
+    """Maps [N, ...] of a batch that enter the cut.
+
+    They come free from its answers where cut, weights and statistics are the `same` since.
+    """
+    cut = learner.trainer.cut
+    if cut == 0:
+        return batch.x
+    if same:
+        return batch.outputs[cut - 1]
+    learner.ledger.build(0, cut, len(batch.x))
+    return learner.trainer.prefix(batch.x)
 
 
 def step(learner: Learner, maps: Tensor, targets: NDArray[np.int64], start: int) -> float:

@@ -11,6 +11,7 @@ import torch
 from learndrop import checkpoint, drifts
 from learndrop.candidate import LIFE, Candidate, perturb
 from learndrop.errors import BadNetwork
+from learndrop.growing import targets_of
 from learndrop.heads import begun_anew
 from learndrop.learner import Learner
 from learndrop.life import Recovery
@@ -41,7 +42,7 @@ def test_it_learns_beside_and_the_first_network_is_left_as_it_is() -> None:
     candidate = Candidate(learner.trainer, "warned")
     batch = next(digits("rotated90", length=32).batches(32))
     images = np.stack([s.image for s in batch])
-    targets = learner.targets_of([s.label for s in batch])
+    targets = targets_of(learner, [s.label for s in batch])
     for _ in range(20):
         candidate.learn(learner.floats(images), targets, np.zeros(32, bool), 0.05, 10)
     own, others, n = candidate.accuracies(32)
@@ -65,7 +66,7 @@ def test_a_candidate_that_is_better_at_the_verdict_takes_over() -> None:
     known = Candidate(learner.trainer, "warned")
     for batch in digits("rotated90", length=1500, seed=2).batches(32):
         images = np.stack([s.image for s in batch])
-        targets = learner.targets_of([s.label for s in batch])
+        targets = targets_of(learner, [s.label for s in batch])
         known.learn(learner.floats(images), targets, np.zeros(len(batch), bool), 0.05, 10)
     known.samples, known.own, known.others = 0, [], []
     learner.candidate = known

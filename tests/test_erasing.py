@@ -14,6 +14,7 @@ from learndrop import checkpoint
 from learndrop.archive import Archive
 from learndrop.deletions import Request
 from learndrop.errors import NotLeading, StreamAway
+from learndrop.forgetting import Forgetting
 from learndrop.learner import Learner
 from learndrop.messages import Sample
 from learndrop.old_checkpoints import numbers, remove_through
@@ -56,7 +57,7 @@ class Scene:
         metrics = WorkerMetrics(self.registry)
         self.archive = Archive(self.settings.archive_dir, 1 << 20)
         self.erasing = Erasing(
-            self.settings, self.learner, self.archive, asks, metrics, lambda: self.now_s
+            self.settings, Forgetting(self.learner), self.archive, asks, metrics, lambda: self.now_s
         )
         self.learn(*range(12))
 
@@ -196,8 +197,9 @@ def test_a_restored_learner_forgets_again(tmp_path: Path) -> None:
     scene.learner = found[0]
     assert 5 in scene.held()
     metrics = WorkerMetrics(CollectorRegistry())
+    held = Forgetting(scene.learner)
     scene.erasing = Erasing(
-        scene.settings, scene.learner, scene.archive, scene.asks, metrics, lambda: 1001.0
+        scene.settings, held, scene.archive, scene.asks, metrics, lambda: 1001.0
     )
     scene.turn()
     assert 5 not in scene.held()

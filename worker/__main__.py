@@ -19,6 +19,7 @@ from learndrop.collector import spare_what_is_there
 from learndrop.consumer import RedisConsumer
 from learndrop.deletions import Deletions
 from learndrop.errors import BadSettings, LearndropError
+from learndrop.forgetting import Forgetting
 from learndrop.keeping import Keeper
 from learndrop.registry import Registry
 from learndrop.settings import Settings, load_settings
@@ -93,6 +94,7 @@ def work(settings: Settings, stop: Stop) -> None:
                 archive.trim()  # the budget may be another one since
             except OSError as exc:
                 log.error("archive_not_trimmed", error=str(exc))
+            held = Forgetting(learner)
             parts = Parts(
                 settings,
                 stream,
@@ -106,7 +108,7 @@ def work(settings: Settings, stop: Stop) -> None:
                 keeper.before_checkpoint,
                 older,
                 under.confirm,
-                Erasing(settings, learner, archive, asks, metrics, time.time, under.sealing),
+                Erasing(settings, held, archive, asks, metrics, time.time, under.sealing),
             )
             spare_what_is_there()
             try:

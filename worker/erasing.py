@@ -32,7 +32,7 @@ log = structlog.get_logger()
 
 
 class Forgets(Protocol):
-    """What is asked of a learner: which samples it held, and how many."""
+    """What is asked of a learner's samples: see learndrop.forgetting.Forgetting."""
 
     def forget(self, stream_ids: Sequence[str]) -> set[str]: ...
     def forget_before(self, unix_s: float) -> int: ...
@@ -67,7 +67,7 @@ class Erasing:
 
     Args:
         settings: ages and times.
-        learner: what forgets.
+        held: the samples that the learner holds.
         archive: what keeps learned samples for replays of the past.
         asks: requests; they are read from the start, because the learner may come from a
             checkpoint that is older than they are.
@@ -79,14 +79,14 @@ class Erasing:
     def __init__(
         self,
         settings: Settings,
-        learner: Forgets,
+        held: Forgets,
         archive: Keeps,
         asks: Asks,
         metrics: WorkerMetrics,
         wall: Callable[[], float],
         sealing: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        self._settings, self._learner, self._archive = settings, learner, archive
+        self._settings, self._held, self._archive = settings, held, archive
         self._asks = asks
         self._metrics, self._wall, self._sealing = metrics, wall, sealing
         self._root: Path = settings.checkpoints_dir
@@ -104,13 +104,13 @@ class Erasing:
         requests = self._asks.after(self._last)
         if requests and self._wall() >= self._archive_at_s:
             ids = [r.sample_id for r in requests]
-            self._found |= self._learner.forget(ids)  # also where the archive has to wait
+            self._found |= self._held.forget(ids)  # also where the archive has to wait
             if self._out_of_archive(ids):
                 self._answer(requests)
         now_s, age_s = self._wall(), self._settings.replay_max_age_s
         if age_s and now_s >= self._look_at_s:
             self._look_at_s = now_s + min(LOOK_S, age_s)
-            if gone := self._learner.forget_before(now_s - age_s):
+            if gone := self._held.forget_before(now_s - age_s):
                 self._metrics.erased("age", gone)
                 self._must_go([], now_s)
             with self._counting_failures():

@@ -18,6 +18,7 @@ from learndrop.bench.play import machine
 from learndrop.chain import Chain
 from learndrop.epochs import Epoch, Epochs
 from learndrop.errors import BadInput
+from learndrop.growing import targets_of
 from learndrop.learner import Learner
 from learndrop.passes import Pictures
 from learndrop.settings import Settings
@@ -33,7 +34,7 @@ def train(job: dict[str, Any]) -> Run:
         raise BadInput(f"{job['data']} has {len(data)} images, {job['held_out']} are held out")
     settings = settings.model_copy(update={"classes": tuple(data.classes)})
     learner = Learner(settings, chain=chain_of(settings, linear_head=job["linear_head"]))
-    targets = learner.targets_of(data.labels)
+    targets = targets_of(learner, data.labels)
     cut = len(data) - job["held_out"]
     training = Epochs(
         learner,

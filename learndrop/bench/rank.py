@@ -31,6 +31,7 @@ from learndrop.directedness import DirectednessScorer
 from learndrop.files import write_atomic
 from learndrop.function_change import FunctionScorer
 from learndrop.gradients import GradientScorer
+from learndrop.growing import targets_of
 from learndrop.learner import Learner
 from learndrop.scorers import KEYS, ShareScorer, Together
 from learndrop.settings import Settings
@@ -172,7 +173,7 @@ def _end(
     for batch in after:
         x = copy.floats(np.stack([s.image for s in batch]))
         _, logits, _ = copy.trainer.test(x)
-        targets = torch.from_numpy(copy.targets_of([s.label for s in batch])).to(copy.device)
+        targets = torch.from_numpy(targets_of(copy, [s.label for s in batch])).to(copy.device)
         losses.append(float(nn.functional.cross_entropy(logits, targets)))
     right, count = sum(r.correct for r in reports), sum(r.count for r in reports)
     return right / count, sum(losses) / len(losses)

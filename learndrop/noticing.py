@@ -1,0 +1,41 @@
+"""What a batch tells before it is learned: whom to believe, and whether the world has changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from learndrop import drifts
+from learndrop.answering import Batch
+from learndrop.labels import KNOWN
+
+if TYPE_CHECKING:
+    from learndrop.learner import Learner
+
+
+def notice(learner: Learner, batch: Batch) -> NDArray[np.bool_]:
+    """Judge the senders of a batch by its answers, and the world by what is believed; act on both.
+
+    Returns:
+        which samples are to be trained on [N].
+    """
+    targets, right = batch.targets, batch.right
+    known = learner.labels.long_run[targets] >= KNOWN
+    believed, chosen, rulings = learner.belief.take(
+        batch.keys, batch.images, targets, batch.ids, right, known, batch.names
+    )
+    learner.progress.add(right.tolist(), believed.tolist())
+    for ruling in rulings:
+        learner.rule(ruling)
+    if believed.any():
+        rows = slice(None) if believed.all() else torch.from_numpy(believed)
+        with learner.timed("test"):  # the logits grow with the labels
+            learner.watch.look([t[rows] for t in (batch.x, *batch.outputs[:-1])])
+        # what is too new to be answered right says nothing of a change either
+        told = believed & ~learner.labels.are_newcomers(targets)
+        noticed = learner.watch.update(right[told].tolist(), batch.answers[told], targets[told])
+        drifts.answer(learner, noticed)
+    return chosen
