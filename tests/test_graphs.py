@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from learndrop.precision import Choice
 from learndrop.tiers import FileTier, MemoryTier
 from learndrop.trainer import Trainer
 from learndrop.transfer import to_device
+from learndrop.updates import Step
 from tests.learning import quick_settings
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -136,30 +138,74 @@ def batches(n: int, sizes: Sequence[int] = (16,)) -> Iterator[tuple[Tensor, Tens
         yield x.to(CUDA), torch.randint(0, 10, (size,), generator=draws).to(CUDA)
 
 
+def left_by(trainer: Trainer) -> dict[str, Tensor]:
+    """What steps leave behind: weights, statistics, means, and the last one's gradients."""
+    named = trainer.chain.named_parameters()
+    return {
+        **{f"weights {n}": t for n, t in trainer.chain.state_dict().items()},
+        **{f"means {n}": t for n, t in trainer.averages.tensors().items()},
+        **{f"gradients {n}": p.grad for n, p in named if p.grad is not None},
+    }
+
+
+def moving_cuts(trainer: Trainer, sizes: Sequence[int]) -> Iterator[Step]:
+    for i, (x, targets) in enumerate(batches(40, sizes)):
+        if i == 14:
+            trainer.move_cut(2)
+        if i == 28:
+            trainer.move_cut(1, fresh=True)
+        maps, _, _ = trainer.test(x, watch=True)
+        yield trainer.step(maps, targets, 0.05 / (i + 1))
+
+
+def an_odd_shape_before_the_last(trainer: Trainer) -> Iterator[Step]:
+    for x, targets in (*batches(AFTER + 2), *batches(2, (8, 16))):
+        yield trainer.step(x, targets, 0.05)
+
+
+def shallow_ones_between(trainer: Trainer) -> Iterator[Step]:
+    for i, (x, targets) in enumerate(batches(2 * AFTER + 4)):
+        yield trainer.step(x, targets, 0.05)
+        if i > AFTER:
+            yield trainer.step(trainer.run(x, 0, 2), targets, 0.05, start=2)
+
+
+def every_other_of_few_classes(trainer: Trainer) -> Iterator[Step]:
+    for i, (x, targets) in enumerate(batches(4 * AFTER + 8)):
+        few = i % 2 == 1
+        shares = torch.linspace(-3, -1, 10, device=CUDA) - i if few else None
+        yield trainer.step(x, targets, 0.05, norms=not few, log_shares=shares)
+
+
 @gpu
 @needs_cuda
-@pytest.mark.parametrize("sizes", [(16,), (16, 8), (16, 1)])
-def test_recorded_steps_are_the_same_to_the_last_bit(exactly: None, sizes: Sequence[int]) -> None:
-    gave: list[list[float]] = []
-    weights: list[dict[str, Tensor]] = []
+@pytest.mark.parametrize(
+    ("steps", "recordings"),
+    [
+        pytest.param(partial(moving_cuts, sizes=(16,)), 1, id="cuts"),
+        pytest.param(partial(moving_cuts, sizes=(16, 8)), 2, id="cuts, two shapes"),
+        pytest.param(partial(moving_cuts, sizes=(16, 1)), 2, id="cuts, batches of one"),
+        pytest.param(an_odd_shape_before_the_last, 1, id="an odd shape"),
+        pytest.param(shallow_ones_between, 1, id="shallow"),
+        pytest.param(every_other_of_few_classes, 2, id="few classes have recordings of their own"),
+    ],
+)
+def test_recorded_steps_are_the_same_to_the_last_bit(
+    exactly: None, steps: Callable[[Trainer], Iterator[Step]], recordings: int
+) -> None:
+    losses: list[list[float]] = []
+    tensors: list[dict[str, Tensor]] = []
     for recorded in (False, True):
         trainer = trainer_of(recorded=recorded)
         torch.manual_seed(2)
-        losses = []
-        for i, (x, targets) in enumerate(batches(40, sizes)):
-            if i == 14:
-                trainer.move_cut(2)
-            if i == 28:
-                trainer.move_cut(1, fresh=True)
-            maps, _, _ = trainer.test(x, watch=True)
-            step = trainer.step(maps, targets, 0.05 / (i + 1))
-            assert bool(step.taken)
-            losses.append(float(step.loss))
-        gave.append(losses)
-        weights.append(trainer.chain.state_dict() | trainer.averages.tensors())
-        assert (len(trainer.updates.recorded) > 0) is recorded
-    assert gave[0] == gave[1]
-    assert all(torch.equal(t, weights[1][n]) for n, t in weights[0].items())
+        taken = list(steps(trainer))
+        assert all(bool(step.taken) for step in taken)
+        losses.append([float(step.loss) for step in taken])
+        tensors.append(left_by(trainer))
+        assert len(trainer.updates.recorded) == recordings * recorded
+    assert losses[0] == losses[1]
+    assert tensors[0].keys() == tensors[1].keys()
+    assert all(torch.equal(t, tensors[1][n]) for n, t in tensors[0].items())
 
 
 @gpu
@@ -183,55 +229,6 @@ def test_a_recorded_step_that_is_no_number_moves_no_weight() -> None:
     step = trainer.step(torch.full_like(x, float("nan")), targets, 0.05)
     assert not step.taken
     assert all(torch.equal(p, before[n]) for n, p in trainer.chain.named_parameters())
-
-
-@gpu
-@needs_cuda
-def test_gradients_are_those_of_the_last_step_whatever_its_shape(exactly: None) -> None:
-    seen = []
-    for recorded in (False, True):
-        trainer = trainer_of(recorded=recorded)
-        torch.manual_seed(2)
-        for x, targets in batches(AFTER + 2):
-            trainer.step(x, targets, 0.05)
-        (small, few), (x, targets) = list(batches(2, (8, 16)))
-        trainer.step(small, few, 0.05)
-        trainer.step(x, targets, 0.05)
-        seen.append([p.grad.clone() for p in trainer.chain.parameters() if p.grad is not None])
-    assert len(seen[0]) == len(seen[1]) > 0
-    assert all(torch.equal(a, b) for a, b in zip(*seen, strict=True))
-
-
-@gpu
-@needs_cuda
-def test_a_shallow_step_between_recorded_ones_changes_nothing_for_them(exactly: None) -> None:
-    weights = []
-    for recorded in (False, True):
-        trainer = trainer_of(recorded=recorded)
-        torch.manual_seed(2)
-        for i, (x, targets) in enumerate(batches(2 * AFTER + 4)):
-            trainer.step(x, targets, 0.05)
-            if i > AFTER:
-                maps = trainer.run(x, 0, 2)
-                trainer.step(maps, targets, 0.05, start=2)
-        weights.append(trainer.chain.state_dict())
-    assert all(torch.equal(t, weights[1][n]) for n, t in weights[0].items())
-
-
-@gpu
-@needs_cuda
-def test_steps_of_few_classes_have_recordings_of_their_own(exactly: None) -> None:
-    weights = []
-    for recorded in (False, True):
-        trainer = trainer_of(recorded=recorded)
-        torch.manual_seed(2)
-        for i, (x, targets) in enumerate(batches(4 * AFTER + 8)):
-            few = i % 2 == 1
-            shares = torch.linspace(-3, -1, 10, device=CUDA) - i if few else None
-            trainer.step(x, targets, 0.05, norms=not few, log_shares=shares)
-        assert len(trainer.updates.recorded) == 2 * recorded
-        weights.append(trainer.chain.state_dict())
-    assert all(torch.equal(t, weights[1][n]) for n, t in weights[0].items())
 
 
 @gpu
