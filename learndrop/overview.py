@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from learndrop.replaying import effective_classes, is_narrow
+from learndrop.replaying import effective_classes
 
 if TYPE_CHECKING:
     from learndrop.learner import Learner
@@ -65,13 +65,13 @@ def conditions(learner: Learner) -> list[str]:
     """What is out of the ordinary now, one sentence each; empty where nothing is."""
     settings, replay, samples = learner.settings, learner.replay, learner.progress.samples
     rows = learner.settling.row_bytes[1:]
-    counts, long_run = learner.labels.recent_counts().tolist(), learner.labels.long_run.tolist()
-    recent, usual = effective_classes(counts), effective_classes(long_run)
+    recent = effective_classes(learner.labels.recent_counts().tolist())
+    usual = effective_classes(learner.labels.long_run.tolist())
     budget = learner.features.max_bytes
     found = {
         learner.guard.why: bool(learner.guard.why),
         f"the newest samples are of {recent:.1f} classes, {usual:.1f} is usual: older ones are"
-        " replayed beside them": len(learner.labels.recent) >= 64 and is_narrow(counts, long_run),
+        " replayed beside them": learner.rehearsal.narrow,
         f"{replay.repeats} of {samples} pictures came again as they were: replay holds each"
         " once": replay.repeats > 0.1 * samples,
         f"LEARNDROP_FEATURE_BYTES is {settings.feature_bytes}, with all tiers {budget}: no maps"
