@@ -110,6 +110,7 @@ def endless(
     Without `first_as_is` the first pass is treated alike, so that the second is no drift.
     """
     rng = np.random.default_rng(seed)
+    orders = _orders(len(data), rng)
     order: NDArray[np.intp] = np.arange(0)
     fresh = first_as_is
     while True:
@@ -117,7 +118,7 @@ def endless(
         labels: list[str] = []
         while len(labels) < batch:
             if not len(order):
-                order = rng.permutation(len(data))
+                order = next(orders)
                 first, fresh = fresh, False
             index, order = order[: batch - len(labels)], order[batch - len(labels) :]
             picked = data.images[index]
@@ -129,8 +130,13 @@ def endless(
 def unplayed(data: Data, played: int, seed: int) -> NDArray[np.intp]:
     """Places of the pictures that `endless` shows after the first `played` ones of its first pass,
     in the order in which it would."""
-    order: NDArray[np.intp] = np.random.default_rng(seed).permutation(len(data))
-    return order[played:]
+    return next(_orders(len(data), np.random.default_rng(seed)))[played:]
+
+
+def _orders(count: int, rng: np.random.Generator) -> Iterator[NDArray[np.intp]]:
+    """Places in the order of each pass, drawn when it is asked for."""
+    while True:
+        yield rng.permutation(count)
 
 
 def _jittered(images: Images, rng: np.random.Generator, shift: int, noise: float) -> Images:
