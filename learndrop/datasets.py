@@ -176,6 +176,8 @@ def _digits(size: int, limit: int | None, seed: int) -> Data:
 
 def _npz(path: Path, size: int, limit: int | None, seed: int) -> Data:
     try:
+        if path.is_file() and not zipfile.is_zipfile(path):  # numpy would speak of pickles
+            raise BadInput(f"{path}: not a readable .npz (a zip of arrays)", item="data")
         # Opened here: np.load leaves its own handle open when the archive is damaged.
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             missing = {"images", "labels"} - set(file.files)
@@ -186,7 +188,10 @@ def _npz(path: Path, size: int, limit: int | None, seed: int) -> Data:
     except FileNotFoundError as exc:
         raise BadInput(f"{path}: there is no such file", item="data") from exc
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as exc:
-        raise BadInput(f"{path}: not a readable .npz ({exc})", item="data") from exc
+        told = str(exc)
+        if "allow_pickle" in told:
+            told = "an array of Python objects, which are never read: save numbers and texts"
+        raise BadInput(f"{path}: not a readable .npz ({told})", item="data") from exc
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[3:] not in ((), (3,)):
         raise BadInput(
             f"{path}: images are {images.dtype} {list(images.shape)}, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import pickle
 import struct
 import subprocess
 import sys
@@ -120,7 +121,10 @@ def bad_npz(folder: Path, **arrays: Any) -> str:
         ({"images": some(2) / 255, "labels": np.arange(2)}, "images are float64"),
         ({"images": some(2)[..., :2], "labels": np.arange(2)}, r"\[2, 12, 12, 2\]"),
         ({"images": some(2), "labels": np.zeros(2, int)}, "1 class, at least 2"),
-        ({"images": some(2), "labels": np.array([0, None])}, "not a readable .npz"),
+        (
+            {"images": some(2), "labels": np.array([0, None])},
+            "Python objects, which are never read",
+        ),
         ({"images": some(2), "labels": np.arange(2), "names": np.array(["a"])}, "label 1 with 1"),
         ({"images": some(2)[:0], "labels": np.arange(0)}, "0 class"),
     ],
@@ -137,9 +141,14 @@ def test_damaged_and_missing_files(tmp_path: Path) -> None:
     whole = Path(bad_npz(tmp_path, images=some(9), labels=np.arange(9))).read_bytes()
     (tmp_path / "half.npz").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "empty.npz").write_bytes(b"")
-    for name, told in (("half", "not a readable"), ("empty", "not a readable"), ("no", "no such")):
-        with pytest.raises(BadInput, match=told):
+    (tmp_path / "pickled.npz").write_bytes(pickle.dumps({"images": [1], "labels": [2]}))
+    np.save(tmp_path / "alone.npy", some(2))
+    (tmp_path / "alone.npy").rename(tmp_path / "alone.npz")
+    reasons = dict.fromkeys(("half", "empty", "pickled", "alone"), "not a readable")
+    for name, told in (reasons | {"no": "no such"}).items():
+        with pytest.raises(BadInput, match=told) as caught:
             load(str(tmp_path / f"{name}.npz"), 8)
+        assert "allow_pickle" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
