@@ -174,7 +174,8 @@ def _digits(size: int, limit: int | None, seed: int) -> Data:
     return Data(_arrays(colour, size), [str(n) for n in raw.target[pick]], "digits")
 
 
-def _npz(path: Path, size: int, limit: int | None, seed: int) -> Data:
+def _read_npz(path: Path) -> tuple[Any, Any, Any]:
+    """Its images, labels, and names (None if there are none)."""
     try:
         if path.is_file() and not zipfile.is_zipfile(path):  # numpy would speak of pickles
             raise BadInput(f"{path}: not a readable .npz (a zip of arrays)", item="data")
@@ -183,8 +184,8 @@ def _npz(path: Path, size: int, limit: int | None, seed: int) -> Data:
             missing = {"images", "labels"} - set(file.files)
             if missing:
                 raise BadInput(f"{path}: no array {min(missing)!r}, has {', '.join(file.files)}")
-            images, labels = file["images"], file["labels"]
             names = file["names"] if "names" in file.files else None
+            return file["images"], file["labels"], names
     except FileNotFoundError as exc:
         raise BadInput(f"{path}: there is no such file", item="data") from exc
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as exc:
@@ -192,6 +193,10 @@ def _npz(path: Path, size: int, limit: int | None, seed: int) -> Data:
         if "allow_pickle" in told:
             told = "an array of Python objects, which are never read: save numbers and texts"
         raise BadInput(f"{path}: not a readable .npz ({told})", item="data") from exc
+
+
+def _npz(path: Path, size: int, limit: int | None, seed: int) -> Data:
+    images, labels, names = _read_npz(path)
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[3:] not in ((), (3,)):
         raise BadInput(
             f"{path}: images are {images.dtype} {list(images.shape)}, "
