@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from learndrop import drifts, moving, stepping
-from learndrop.answering import answered
+from learndrop.answering import Batch, answered
 from learndrop.belief import Belief
 from learndrop.candidate import Candidate
 from learndrop.chain import Chain
@@ -62,6 +62,8 @@ class Learner:
         BadNetwork: if the network cannot be built or cut.
     """
 
+    rehearses_by: ClassVar[type[Rehearsal]] = Rehearsal
+
     def __init__(
         self,
         settings: Settings,
@@ -84,7 +86,7 @@ class Learner:
         self.progress = Progress(settings.accuracy_window, 4 * settings.window * settings.batch)
         self.watch = Watch(len(chain.units), settings.drift_delta, settings.drift_cooldown)
         self.settling = Settling(chain, self.ledger, settings, self.probe)
-        self.rehearsal = Rehearsal(settings, self.trainer, self.ledger, clock)
+        self.rehearsal = self.rehearses_by(settings, self.trainer, self.ledger, clock)
         self.replay, self.features = self.rehearsal.replay, self.rehearsal.features
         self.belief = Belief(settings, self.trainer, self.ledger, self.replay, self.floats)
         self.guard = Guard(chain)
@@ -126,7 +128,7 @@ class Learner:
                 drifts.beside(self, x, batch.targets[chosen], batch.right[chosen])
         # an alarm may have ended a thaw: then the maps are of weights that are gone
         same = self.life.resets == resets and self.trainer.cut == cut
-        maps = stepping.entering(self, batch, same=same)
+        maps = self.entering(batch, same=same)
         with self.timed("build"):
             logits = batch.logits if same else None
             self.rehearsal.arrived(batch.ids, maps, logits, batch.targets)
@@ -163,6 +165,10 @@ class Learner:
         return np.asarray(shares, np.float32)
 
     # -- train ------------------------------------------------------------------------------
+
+    def entering(self, batch: Batch, *, same: bool) -> Tensor:
+        """Maps [N, ...] of a batch that enter the cut; see stepping.py."""
+        return stepping.entering(self, batch, same=same)
 
     @property
     def rate(self) -> float:

@@ -61,10 +61,10 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps [N, width, H / stride, W / stride] of maps [N, before, H, W]."""
-        way_around = x if self.downsample is None else self.downsample(x)
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
-        out += way_around
+        # the way around comes second, as torchvision has it: the last bits of a step hang on that
+        out += x if self.downsample is None else self.downsample(x)
         return cast(Tensor, self.relu(out))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from learndrop.answering import Batch
 from learndrop.bench.strategies.strategy import Clock, Scheduled, Strategy
 from learndrop.bench.streams import Stream
 from learndrop.learner import Learner
@@ -37,15 +38,14 @@ class Unstored(Rehearsal):
 class FreezingLearner(Learner):
     """A Learner whose units below the cut are frozen, not dropped: a step begins at the pixels."""
 
-    def _rehearsal(self) -> Rehearsal:
-        return Unstored(self.settings, self.trainer, self.ledger)
+    rehearses_by = Unstored
 
-    def _entering(self, x: Tensor, outputs: list[Tensor], *, same: bool) -> Tensor:
+    def entering(self, batch: Batch, *, same: bool) -> Tensor:
         if self.trainer.cut == 0:
-            return x
-        with self.life.timed("train", self._clock):
-            maps = self.trainer.prefix(x)
-        self.ledger.build(0, self.trainer.cut, len(x))
+            return batch.x
+        with self.timed("train"):
+            maps = self.trainer.prefix(batch.x)
+        self.ledger.build(0, self.trainer.cut, len(batch.x))
         return maps
 
 
