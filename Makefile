@@ -15,10 +15,10 @@ SOURCES = learndrop service worker deploy tests
 # more than there are cores, for many wait for the processes that they started.
 PYTEST = OMP_NUM_THREADS=1 $(RUN) -m pytest
 WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN || echo 1); echo $$((cores < 4 ? cores + 1 : 4)))
-PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow"
+PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check bench bench-long bench-http bench-ingest chaos fuzz soak compose-test clean
+.PHONY: help demo up test test-slow check bench bench-long bench-http bench-ingest chaos fuzz soak compose-test clean
 
 help:  ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -39,7 +39,10 @@ bench-http: runtime  ## What the service costs over a bare training loop (DATA=.
 	@$(RUN) -m deploy.through_http $(if $(DATA),"$(DATA)") $(ARGS)
 
 test: check  ## Everything that CI runs: check, then all tests (ARGS=... for pytest)
-	$(PYTEST) $(PARALLEL) $(ARGS)
+	$(PYTEST) $(PARALLEL) -m "not slow" $(ARGS)
+
+test-slow: environment  ## The tests that "make test" leaves out: every network at every cut; minutes
+	$(PYTEST) $(PARALLEL) -m slow $(ARGS)
 
 check: environment  ## Style, types, import rules, the compose files
 	$(RUN) -m ruff check $(SOURCES)

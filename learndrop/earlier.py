@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from learndrop.chain import Chain
@@ -43,7 +44,11 @@ class Ended:
 
 
 class Earlier:
-    """The newest worlds that have ended, at most `most` and at most `max_bytes` of weights."""
+    """The newest worlds that have ended, at most `most` and at most `max_bytes` of weights.
+
+    Weights are kept in bfloat16, statistics and biases as they are: a come-back is tried on samples
+    and trained on, so the last bits of a weight decide nothing.
+    """
 
     def __init__(self, most: int, max_bytes: int) -> None:
         self.most, self.max_bytes = most, max_bytes
@@ -56,13 +61,14 @@ class Earlier:
 
     def keep(self, ended: Ended, weights: Mapping[str, Tensor]) -> None:
         """Take the weights of a world that ends; the oldest give way."""
-        size = _bytes(weights)
+        kept = {name: half(t.detach()).cpu() for name, t in weights.items()}
+        size = _bytes(kept)
         if not self.most or size > self.max_bytes:
             return
         held = self.nbytes
         while self.worlds and (len(self.worlds) >= self.most or held + size > self.max_bytes):
             held -= _bytes(self.worlds.pop(0).weights)
-        ended.weights = {n: t.detach().cpu().clone() for n, t in weights.items()}
+        ended.weights = {name: t.clone() for name, t in kept.items()}
         self.worlds.append(ended)
 
     def take(self, ended: Ended) -> Ended:
@@ -86,6 +92,16 @@ class Earlier:
             ended.weights = {
                 n.removeprefix(mine): t for n, t in tensors.items() if n.startswith(mine)
             }
+
+
+def half(tensor: Tensor) -> Tensor:
+    """A matrix or a kernel in bfloat16; all else as it is.
+
+    >>> half(torch.ones(2, 2)).dtype, half(torch.ones(2)).dtype
+    (torch.bfloat16, torch.float32)
+    """
+    wide = tensor.ndim > 1 and tensor.is_floating_point()
+    return tensor.to(torch.bfloat16) if wide else tensor
 
 
 def fits_better(earlier: float, present: float, n: int) -> bool:

@@ -68,10 +68,13 @@ def conditions(learner: Learner) -> list[str]:
     recent = effective_classes(learner.labels.recent_counts().tolist())
     usual = effective_classes(learner.labels.long_run.tolist())
     budget = learner.features.max_bytes
+    beside = "older ones are replayed beside them"
+    if settings.replays == "0":
+        beside = "with LEARNDROP_REPLAYS at 0 the others may be forgotten"
     found = {
         learner.guard.why: bool(learner.guard.why),
-        f"the newest samples are of {recent:.1f} classes, {usual:.1f} is usual: older ones are"
-        " replayed beside them": learner.rehearsal.narrow,
+        f"the newest samples are of {recent:.1f} classes, {usual:.1f} is usual:"
+        f" {beside}": learner.rehearsal.narrow,
         f"{replay.repeats} of {samples} pictures came again as they were: replay holds each"
         " once": replay.repeats > 0.1 * samples,
         f"LEARNDROP_FEATURE_BYTES is {settings.feature_bytes}, with all tiers {budget}: no maps"

@@ -85,9 +85,11 @@ class Thawing:
             names = [f"{unit.position}.{name}" for name, _ in unit.module.named_parameters()]
             now = [p.detach() for p in unit.module.parameters()]
             moved = torch._foreach_sub(now, [self._before[name] for name in names])
-            self._moved.update(zip(names, moved, strict=True))
+            # a direction needs no more bits; it is held for as long as nothing drifts
+            self._moved.update(zip(names, [m.to(torch.bfloat16) for m in moved], strict=True))
             if names and all(name in last for name in names):
-                found[unit.position] = float(cosine(moved, [last[name] for name in names]))
+                before = [last[name].to(m.dtype) for name, m in zip(names, moved, strict=True)]
+                found[unit.position] = float(cosine(moved, before))
         return found
 
     def take_back(self, *, harmed: bool) -> None:

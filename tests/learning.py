@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
-from learndrop import datasets
+from learndrop import checkpoint, datasets
 from learndrop.bench.streams import Stream, drifting
 from learndrop.learner import Learner
 from learndrop.settings import Settings
@@ -35,6 +39,34 @@ def quick_settings(**overrides: Any) -> Settings:
 
 def quick_learner(**overrides: Any) -> Learner:
     return Learner(quick_settings(**overrides))
+
+
+def learned(samples: int, *worlds: str, length: int = 0, **overrides: Any) -> Learner:
+    """A learner that has learned the first samples of a stream of digits.
+
+    It learns them once a process. Everybody gets one of their own, brought back from a checkpoint:
+    that it is the same to the bit is what tests/test_checkpoint.py is about.
+    """
+    stream = (samples, worlds or ("clean",), length or samples)
+    folder = _kept(*stream, tuple(sorted(overrides.items())))
+    found = checkpoint.load_latest(folder, quick_settings(**overrides))
+    assert found is not None
+    return found[0]
+
+
+_FOLDERS: list[TemporaryDirectory[str]] = []  # gone with the process
+
+
+@cache
+def _kept(samples: int, worlds: tuple[str, ...], length: int, overrides: tuple[Any, ...]) -> Path:
+    learner = quick_learner(**dict(overrides))
+    size = learner.settings.batch
+    for batch in itertools.islice(digits(*worlds, length=length).batches(size), samples // size):
+        learner.learn(batch)
+    _FOLDERS.append(TemporaryDirectory())
+    folder = Path(_FOLDERS[-1].name)
+    checkpoint.save(learner, folder, "0-0", keep=1)
+    return folder
 
 
 def digits(*worlds: str, length: int, seed: int = 0) -> Stream:

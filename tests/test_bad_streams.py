@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,17 +14,9 @@ from learndrop import checkpoint
 from learndrop.errors import BadNetwork
 from learndrop.learner import Learner
 from learndrop.messages import Sample
-from tests.learning import QUICK, digits, learn, quick_learner, quick_settings
+from tests.learning import QUICK, digits, learn, learned, quick_learner, quick_settings
 
 CLEAN = digits("clean", length=4000)
-
-
-def learned(samples: int = 2000, **overrides: Any) -> Learner:
-    """A learner that knows its digits."""
-    learner = quick_learner(**overrides)
-    for batch in list(CLEAN.batches(32))[: samples // 32]:
-        learner.learn(batch)
-    return learner
 
 
 def right(learner: Learner) -> float:
@@ -71,7 +62,7 @@ def test_a_step_over_the_limit_moves_no_weight_no_momentum_and_is_told() -> None
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e4])
 @pytest.mark.parametrize("depth", [0, 4])
 def test_spoilt_weights_are_replaced_by_the_last_good_ones(value: float, depth: int) -> None:
-    learner = learned(drop=False)
+    learner = learned(2000, length=4000, drop=False)
     if depth:
         learner.drop_to(depth, "by hand")
     before = right(learner)
@@ -86,7 +77,7 @@ def test_spoilt_weights_are_replaced_by_the_last_good_ones(value: float, depth: 
 
 
 def test_the_rate_is_halved_when_weights_come_back_and_rises_again_when_all_is_calm() -> None:
-    learner = learned()
+    learner = learned(2000, length=4000)
     usual = learner.rate
     spoil(learner, float("nan"))
     learner.learn(next(CLEAN.batches(32)))
@@ -121,7 +112,7 @@ def test_a_network_whose_first_answers_explode_gets_a_head_that_knows_nothing() 
 
 
 def test_what_was_good_survives_a_restart(tmp_path: Path) -> None:
-    learner = learned()
+    learner = learned(2000, length=4000)
     checkpoint.save(learner, tmp_path, "1-1", keep=1)
     found = checkpoint.load_latest(tmp_path, quick_settings())
     assert found is not None
@@ -159,8 +150,18 @@ def test_one_class_only_for_a_while_forgets_no_other_and_is_told() -> None:
     assert not any("the newest samples" in told for told in learner.state()["why"])
 
 
+def test_who_replays_nothing_is_told_what_one_class_only_may_cost() -> None:
+    learner = learned(960, length=4000, replays="0")
+    sevens = [Sample(i, t) for i, t in zip(CLEAN.images, CLEAN.labels, strict=True) if t == "7"]
+    for start in range(0, 160, 32):
+        learner.learn(sevens[start : start + 32])
+    told = " ".join(learner.state()["why"])
+    assert "with LEARNDROP_REPLAYS at 0 the others may be forgotten" in told
+    assert "replayed beside" not in told
+
+
 def test_a_flood_of_one_picture_takes_one_place_and_is_told() -> None:
-    learner = learned(1600)
+    learner = learned(1600, length=4000)
     before, held = right(learner), learner.replay.size
     copy = Sample(CLEAN.images[0].copy(), CLEAN.labels[0])
     for _ in range(30):
@@ -180,7 +181,7 @@ def test_a_picture_that_comes_with_another_label_is_replayed_with_its_newest() -
 
 
 def test_nothing_is_learned_of_nothing() -> None:
-    learner = learned(320)
+    learner = learned(320, length=4000)
     before = weights(learner)
     report = learner.learn([])
     assert (report.count, report.events, learner.progress.samples) == (0, [], 320)

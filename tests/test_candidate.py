@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,13 +17,12 @@ from learndrop.heads import begun_anew
 from learndrop.learner import Learner
 from learndrop.life import Recovery
 from learndrop.watch import Verdict
-from tests.learning import digits, learn, quick_learner, quick_settings
+from tests.learning import digits, learn, learned, quick_learner, quick_settings
 
 
-def settled(**overrides: object) -> Learner:
+def settled(**overrides: Any) -> Learner:
     """A learner that has learned a world and has dropped all but the head."""
-    learner = quick_learner(candidate=True, **overrides)
-    learn(learner, digits("clean", length=960))
+    learner = learned(960, candidate=True, **overrides)
     learner.drop_to(5, "by hand")
     return learner
 

@@ -13,6 +13,8 @@ from learndrop.errors import BadSettings, DamagedFile, UnknownFileFormat
 from learndrop.learner import Learner
 from tests.learning import digits, quick_learner, quick_settings
 
+Told = tuple[int, float, tuple[str, ...]]  # of one batch: right answers, loss, events
+
 
 def saved(folder: Path, batches: int = 4) -> Learner:
     learner = quick_learner()
@@ -27,24 +29,50 @@ def same(a: Learner, b: Learner) -> bool:
     return all(torch.equal(t, theirs[n]) for n, t in ours.items())
 
 
-@pytest.mark.parametrize("stop", [40, 100, 132])  # in training, dropped, after a drift
-def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path: Path, stop: int) -> None:
-    batches = list(digits("clean", "rotated90", length=3840).batches(32))[: stop + 60]
+STOPS = {"in training": 40, "dropped": 100, "after a drift": 132}
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[int, tuple[Path, Learner, list[Told]]]:
+    """One run, by each stop: the folder it was saved in, and what it did for 60 batches more."""
+    batches = list(digits("clean", "rotated90", length=3840).batches(32))
     whole = quick_learner(replays="1")
-    for batch in batches[:stop]:
-        whole.learn(batch)
-    checkpoint.save(whole, tmp_path, "1-1", keep=2)
-    found = checkpoint.load_latest(tmp_path, quick_settings(replays="1"))
+    told: list[Told] = []
+    kept: dict[int, Path] = {}
+    made: dict[int, tuple[Path, Learner, list[Told]]] = {}
+    for at, batch in enumerate(batches[: max(STOPS.values()) + 60]):
+        if at in STOPS.values():
+            kept[at] = tmp_path_factory.mktemp("stop")
+            checkpoint.save(whole, kept[at], "1-1", keep=2)
+            assert "drop" in {e.type for e in whole.recent_events} or at == STOPS["in training"]
+        report = whole.learn(batch)
+        told.append((report.correct, report.loss, tuple(e.type for e in report.events)))
+        for stop in kept.keys() - made.keys():
+            if at + 1 == stop + 60:
+                folder = tmp_path_factory.mktemp("end")
+                checkpoint.save(whole, folder, "2-2", keep=1)
+                found = checkpoint.load_latest(folder, whole.settings)
+                assert found is not None
+                made[stop] = (kept[stop], found[0], told[stop:])
+    return made
+
+
+@pytest.mark.parametrize("stop", STOPS.values(), ids=STOPS.keys())
+def test_a_resumed_run_equals_one_that_was_never_stopped(
+    told: dict[int, tuple[Path, Learner, list[Told]]], stop: int
+) -> None:
+    folder, whole, expected = told[stop]
+    found = checkpoint.load_latest(folder, quick_settings(replays="1"))
     assert found is not None
     resumed, position = found
     assert position == "1-1"
-    assert resumed.state() | {"seconds": 0} == whole.state() | {"seconds": 0}
-    for batch in batches[stop:]:
-        one, other = whole.learn(batch), resumed.learn(batch)
-        assert (one.correct, one.loss) == (other.correct, other.loss)
-        assert [e.type for e in one.events] == [e.type for e in other.events]
+    again = list(digits("clean", "rotated90", length=3840).batches(32))[stop : stop + 60]
+    for batch, was in zip(again, expected, strict=True):
+        report = resumed.learn(batch)
+        assert (report.correct, report.loss, tuple(e.type for e in report.events)) == was
     assert same(whole, resumed)
     assert whole.replay.ids.tolist() == resumed.replay.ids.tolist()
+    assert resumed.state() | {"seconds": 0} == whole.state() | {"seconds": 0}
 
 
 def test_momentum_comes_back_in_the_memory_format_of_the_weights(tmp_path: Path) -> None:

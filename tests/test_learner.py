@@ -10,7 +10,7 @@ from learndrop.errors import NotLearnedYet
 from learndrop.learner import Learner
 from learndrop.messages import Sample
 from learndrop.watch import Verdict
-from tests.learning import digits, learn, quick_learner
+from tests.learning import digits, learn, learned, quick_learner
 
 
 def dropped(depth: int = 4, **overrides: object) -> Learner:
@@ -113,24 +113,13 @@ def test_returning_units_bring_exactly_the_weights_they_left_with() -> None:
     assert {id(p) for p in learner.chain.parameters()} == trained
 
 
-def test_a_change_of_labels_leaves_the_prefix_dropped() -> None:
-    learner = quick_learner(recovery_samples=100_000)
-    learn(learner, digits("clean", length=4000))
-    depth = learner.trainer.cut
+def test_new_names_for_the_classes_move_the_rows_of_the_head_and_leave_the_prefix_dropped() -> None:
+    learner = learned(4000, recovery_samples=100_000)
+    depth, before = learner.trainer.cut, learner.progress.newest_accuracy(256)
     assert depth > 0
     learn(learner, digits("permuted", length=1600, seed=0))
-    resets = [e for e in learner.recent_events if e.type == "reset"]
-    assert resets and resets[0].depth >= depth
-    assert "labels changed" in resets[0].cause
-
-
-def test_new_names_for_the_classes_move_the_rows_of_the_head() -> None:
-    learner = quick_learner(recovery_samples=100_000)
-    learn(learner, digits("clean", length=4000))
-    before = learner.progress.newest_accuracy(256)
-    stream = digits("permuted", length=1600, seed=0)
-    learn(learner, stream)
     reset = next(e for e in learner.recent_events if e.type == "reset")
+    assert reset.depth >= depth and "labels changed" in reset.cause
     assert len(reset.detail["renamed"]) >= 8
     assert learner.progress.newest_accuracy(256) > before - 0.05
 
@@ -171,14 +160,14 @@ def test_one_sample_at_a_time_is_learned_with_batchnorm() -> None:
 @pytest.mark.parametrize("feature_bytes", [0, 100])
 def test_a_budget_under_one_feature_map_drops_nothing_and_learns_on(feature_bytes: int) -> None:
     learner = quick_learner(feature_bytes=feature_bytes)
-    types = learn(learner, digits("clean", length=3000))
+    types = learn(learner, digits("clean", length=2400))  # with room it drops after 1,664
     assert "drop" not in types
     assert learner.progress.newest_accuracy(256) > 0.8
 
 
 def test_dropping_can_be_switched_off() -> None:
     learner = quick_learner(drop=False)
-    assert "freeze" not in learn(learner, digits("clean", length=3000))
+    assert "freeze" not in learn(learner, digits("clean", length=2400))
     assert learner.trainer.cut == 0
 
 

@@ -20,6 +20,9 @@ RESNETS = [f"resnet{depth}" for depth in (18, 34, 50, 101, 152)]
 OTHERS = ["mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_b0", "convnext_tiny"]
 FORMERS = ["vit_b_16", "swin_t"]
 OURS = ["small-resnet10", "small-resnet18"]
+# those that the paper has, and one of each kind: the others take as long as all of these
+QUICK = ["small-resnet10", "vgg11", "vgg16", "resnet18", "resnet50", "resnet152"]
+QUICK += ["mobilenet_v3_small", "efficientnet_b0", "convnext_tiny", "vit_b_16", "swin_t"]
 ALL = [*OURS, *PLAIN, *RESNETS, *OTHERS, *FORMERS]
 MORE = ["alexnet", "densenet121", "googlenet", "squeezenet1_1", "shufflenet_v2_x0_5"]
 MORE += ["mnasnet0_5", "regnet_y_400mf", "mobilenet_v2", "swin_v2_t"]
@@ -57,7 +60,13 @@ def recorded(model: nn.Module, traced: Trace, x: Tensor) -> dict[fx.Node, Tensor
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", [*ALL, *MORE])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in [*QUICK, *MORE] else pytest.mark.slow)
+        for name in [*ALL, *MORE]
+    ],
+)
 def test_every_cut_gives_what_the_network_gives_bit_for_bit(name: str) -> None:
     model, one = built(name), example(name)
     x = torch.cat([one, -one])  # a batch, though traced with one image
