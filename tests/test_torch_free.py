@@ -15,7 +15,7 @@ from deploy.children import ROOT
     ["service.routes.samples", "service.routes.predictions", "service.serving", "service.app",
      "learndrop.client", "learndrop.stream", "learndrop.board", "learndrop.answers",
      "learndrop.registry", "learndrop.pictures", "learndrop.settings", "learndrop.cli",
-     "learndrop.bench.plans", "learndrop.bench.command"],
+     "learndrop.bench.plans", "learndrop.bench.command", "worker.__main__"],
 )  # fmt: skip
 def test_importing_it_leaves_torch_out(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'torchvision' in sys.modules)"
