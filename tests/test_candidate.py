@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from learndrop import checkpoint, drifts
 from learndrop.candidate import LIFE, Candidate, perturb
@@ -153,6 +154,20 @@ def test_a_network_of_ones_own_begins_afresh_as_it_came() -> None:
     assert all(torch.equal(kept[n], t + 1 if n in moved else t) for n, t in came.items())
     with pytest.raises(BadNetwork, match="candidate"):
         Learner(quick_settings(), chain=own).first_weights()
+
+
+def test_one_that_was_brought_back_begins_afresh_with_the_same_weights(tmp_path: Path) -> None:
+    """They may be a file's: a learner is restored without reading it."""
+    known = quick_learner(seed=5, classes=("0", "1")).chain.state_dict()
+    save_file({n: t.contiguous() for n, t in known.items()}, tmp_path / "known.safetensors")
+    own = {"weights": str(tmp_path / "known.safetensors"), "classes": ("0", "1")}
+    learner = quick_learner(**own)
+    learn(learner, digits("clean", length=64))
+    checkpoint.save(learner, tmp_path / "kept", position="7-0", keep=1)
+    found = checkpoint.load_latest(tmp_path / "kept", quick_settings(**own))
+    assert found is not None
+    begun = found[0].first_weights()
+    assert all(torch.equal(t, begun[n]) for n, t in known.items())
 
 
 def test_a_checkpoint_takes_it_along(tmp_path: Path) -> None:
