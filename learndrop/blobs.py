@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Container
+from collections.abc import Container
 from pathlib import Path
 
 from learndrop.errors import DamagedFile
 from learndrop.files import remove, write_atomic
 from learndrop.manifest import Blob
+from learndrop.turns import Doing, at_once
 
 ENDING = ".safetensors"
-Hashing = Callable[[Callable[[], str]], str]
-"""Does the hashing of one file's bytes when its turn comes, and gives the hash."""
-
-
-def at_once(hashed: Callable[[], str]) -> str:
-    """Where there is nobody to wait for."""
-    return hashed()
 
 
 class BlobStore:
@@ -37,8 +31,8 @@ class BlobStore:
             write_atomic(self.path(blob), data, sync_name=False)
         return blob
 
-    def get(self, blob: Blob, told: str, hashing: Hashing = at_once) -> bytes:
-        """The bytes, checked as `hashing` lets it; `told` says in the error what they are.
+    def get(self, blob: Blob, told: str, doing: Doing = at_once) -> bytes:
+        """The bytes, checked when `doing` lets it; `told` says in the error what they are.
 
         Raises:
             DamagedFile: if they are not there, or not what was written.
@@ -50,7 +44,7 @@ class BlobStore:
             data = path.read_bytes()
         except OSError as exc:  # a bad block is damage too
             raise DamagedFile(f"{told} ({path}) cannot be read: {exc}") from exc
-        if hashing(hashlib.sha256(data).hexdigest) != blob.sha256:
+        if doing(hashlib.sha256(data).hexdigest) != blob.sha256:
             raise DamagedFile(f"{told} ({path}) does not match its checksum")
         return data
 

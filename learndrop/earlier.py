@@ -61,14 +61,16 @@ class Earlier:
 
     def keep(self, ended: Ended, weights: Mapping[str, Tensor]) -> None:
         """Take the weights of a world that ends; the oldest give way."""
-        kept = {name: half(t.detach()).cpu() for name, t in weights.items()}
+        if not self.most:
+            return
+        kept = {n: t.detach().to("cpu", kept_as(t), copy=True) for n, t in weights.items()}
         size = _bytes(kept)
-        if not self.most or size > self.max_bytes:
+        if size > self.max_bytes:
             return
         held = self.nbytes
         while self.worlds and (len(self.worlds) >= self.most or held + size > self.max_bytes):
             held -= _bytes(self.worlds.pop(0).weights)
-        ended.weights = {name: t.clone() for name, t in kept.items()}
+        ended.weights = kept
         self.worlds.append(ended)
 
     def take(self, ended: Ended) -> Ended:
@@ -94,14 +96,14 @@ class Earlier:
             }
 
 
-def half(tensor: Tensor) -> Tensor:
-    """A matrix or a kernel in bfloat16; all else as it is.
+def kept_as(tensor: Tensor) -> torch.dtype:
+    """bfloat16 for a matrix or a kernel, for all else what it is.
 
-    >>> half(torch.ones(2, 2)).dtype, half(torch.ones(2)).dtype
+    >>> kept_as(torch.ones(2, 2)), kept_as(torch.ones(2))
     (torch.bfloat16, torch.float32)
     """
     wide = tensor.ndim > 1 and tensor.is_floating_point()
-    return tensor.to(torch.bfloat16) if wide else tensor
+    return torch.bfloat16 if wide else tensor.dtype
 
 
 def fits_better(earlier: float, present: float, n: int) -> bool:

@@ -16,8 +16,8 @@ MOST_PARTS = 5000
 MOST_SCANS = 100
 """Passes of a progressive JPEG. Each costs a walk over the whole picture, whatever its bytes."""
 
-_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _MARKERS = frozenset({*range(0x01, 0xD0), *range(0xD8, 0xFF)})
+_MARKER = re.compile(b"\xff[" + re.escape(bytes(_MARKERS)) + b"]")
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _TOLD = frozenset({0xE1, 0xEE})  # Exif and XMP (orientation), Adobe (inks)
 _SCAN, _END, _BARE = 0xDA, 0xD9, frozenset({0x01, 0xD8})

@@ -51,8 +51,7 @@ def grow_layer(layer: nn.Linear | nn.Conv2d, n_classes: int) -> None:
         return
     for name, old in list(layer.named_parameters(recurse=False)):
         with torch.no_grad():
-            mean = old.mean(0, keepdim=True)
-            rows = torch.cat([old, mean.expand(more, *old.shape[1:])])
+            rows = _with_mean_rows(old, more)
         setattr(layer, name, nn.Parameter(rows, requires_grad=old.requires_grad))
     if isinstance(layer, nn.Linear):
         layer.out_features = n_classes
@@ -78,15 +77,20 @@ def begun_anew(first: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> di
     `grow_head` would have made of the first ones.
 
     Raises:
-        KeyError, RuntimeError: as `with_rows_since`.
+        KeyError: if a first tensor is missing.
+        RuntimeError: if one has more rows than now.
     """
-    filled = {}
-    for name, tensor in present.items():
-        grown, rows = _grown(first[name], tensor), first[name].shape
-        if rows != tensor.shape:
-            grown[rows[0] :] = grown[: rows[0]].mean(0)
-        filled[name] = grown
-    return filled
+    return {
+        name: first[name]
+        if first[name].shape == tensor.shape
+        else _with_mean_rows(first[name], len(tensor) - len(first[name]))
+        for name, tensor in present.items()
+    }
+
+
+def _with_mean_rows(old: Tensor, more: int) -> Tensor:
+    """A tensor [rows, ...] with so many rows more, each the mean of the old ones."""
+    return torch.cat([old, old.mean(0, keepdim=True).expand(more, *old.shape[1:])])
 
 
 def _grown(earlier: Tensor, present: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ from learndrop.labels import Labels
 from learndrop.ledger import Ledger
 from learndrop.life import Life, Recovery, Report
 from learndrop.messages import Sample
-from learndrop.newborn import first_weights, newborn
+from learndrop.newborn import first_weights, kept_weights, newborn
 from learndrop.noticing import notice
 from learndrop.overview import overview
 from learndrop.precision import Choice
@@ -78,7 +78,7 @@ class Learner:
         self.classes = self.labels.classes  # the same list: it grows there
         self.spec = NetworkSpec.from_settings(settings)
         self.chain, self.device, self.precision = newborn(settings, precision, chain)
-        self.first_weights = first_weights(settings, self.precision, chain)
+        self._came_with = kept_weights(settings, chain)
         chain = self.chain
         self.floats = Inputs(settings, self.device, self.precision.memory_format)
         self.trainer = Trainer(chain, settings, self.device, self.precision)
@@ -230,6 +230,14 @@ class Learner:
         before `start` (0, or the cut) keep theirs."""
         with self.timed("build"):
             self.rehearsal.adapt_statistics(self.floats, start=start)
+
+    def first_weights(self) -> dict[str, Tensor]:
+        """The weights and statistics that it began with, for whoever begins again.
+
+        Raises:
+            BadNetwork: for a network of the caller's own without the setting `candidate`.
+        """
+        return first_weights(self.settings, self.precision, self._came_with)
 
     # -- whom and what to believe -----------------------------------------------------------
 

@@ -18,7 +18,6 @@ from learndrop.chain import Chain
 from learndrop.events import Event
 from learndrop.learner import Learner
 from learndrop.life import Life, Recovery
-from learndrop.newborn import first_weights
 from learndrop.precision import Choice
 from learndrop.settings import Settings
 from learndrop.spec import NetworkSpec
@@ -114,8 +113,6 @@ def restored(
     choice = measured.under(settings.precision, settings.memory_format)
     learner = Learner(known, precision=choice, chain=chain)
     learner.settings, learner.spec = settings, NetworkSpec.from_settings(settings)
-    if chain is None:  # what it may begin again with one day does need them
-        learner.first_weights = first_weights(settings, learner.precision, None)
     learner.chain.load_state_dict(parts["weights"])
     learner.trainer.load_momentum(parts.get("momentum", {}), values["cut"])
     if "averages" in values:  # younger than the format, as all that is asked for so

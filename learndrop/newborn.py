@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -42,31 +40,29 @@ def newborn(
     return chain, device, choice
 
 
-def first_weights(
-    settings: Settings, precision: Choice, own: Chain | None
-) -> Callable[[], dict[str, Tensor]]:
-    """What gives the weights and statistics that a learner begins with, whenever they are wanted.
-
-    The settings' network is built anew for them. Those of a network of the caller's `own` are kept
-    on the CPU, and only where a candidate may ask for them.
-
-    Raises:
-        BadNetwork: when it is called, if they were not kept.
+def kept_weights(settings: Settings, own: Chain | None) -> dict[str, Tensor] | None:
+    """The weights with which a network of the caller's `own` came, on the CPU: the settings cannot
+    make them again. Empty where no candidate may ask for them; None where there is no such network.
     """
     if own is None:
-        return lambda: newborn(settings, precision)[0].state_dict()
-    kept = None
-    if settings.candidate:
-        kept = {name: t.detach().to("cpu", copy=True) for name, t in own.state_dict().items()}
+        return None
+    kept = own.state_dict() if settings.candidate else {}
+    return {name: t.detach().to("cpu", copy=True) for name, t in kept.items()}
 
-    def given() -> dict[str, Tensor]:
-        if kept is None:
-            raise BadNetwork(
-                "first weights of a network of one's own are kept for `candidate` only"
-            )
-        return kept
 
-    return given
+def first_weights(
+    settings: Settings, precision: Choice, kept: dict[str, Tensor] | None
+) -> dict[str, Tensor]:
+    """The weights and statistics that a learner began with; `kept` is what `kept_weights` gave.
+
+    Raises:
+        BadNetwork: if they were not kept.
+    """
+    if kept is None:
+        return newborn(settings, precision)[0].state_dict()
+    if not kept:
+        raise BadNetwork("first weights of a network of one's own are kept for `candidate` only")
+    return kept
 
 
 def _built(settings: Settings) -> Chain:

@@ -40,7 +40,8 @@ class Optimizer:
                 rows that a head has grown since.
         """
         self._named, self.parameters = named, [p for _, p in named]
-        self._resting = {n: t for n, t in momentum.items() if n not in dict(named)}
+        trained = {name for name, _ in named}
+        self._resting = {name: t for name, t in momentum.items() if name not in trained}
         self.sgd = torch.optim.SGD(
             self.parameters,
             lr=self._settings.rate,

@@ -22,11 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from learndrop.blobs import BlobStore, Hashing, at_once
+from learndrop.blobs import BlobStore
 from learndrop.errors import DamagedFile, NoModel, NotFound, UnknownFileFormat
 from learndrop.files import sync_folder
 from learndrop.manifest import Manifest
 from learndrop.shelf import Shelf
+from learndrop.turns import Doing, at_once
 
 log = logging.getLogger(__name__)
 
@@ -153,8 +154,8 @@ class Registry:
         """
         return self._shelf.pins()
 
-    def load(self, number: int | None = None, hashing: Hashing = at_once) -> Version:
-        """Read a version, sizes and hashes checked, the hashes part by part as `hashing` lets it.
+    def load(self, number: int | None = None, doing: Doing = at_once) -> Version:
+        """Read a version, sizes and hashes checked, the hashes part by part when `doing` lets it.
 
         Without a number the current one; where that is damaged the last good one before it, which
         says so in `instead_of` and `trouble` (and in the log).
@@ -166,17 +167,17 @@ class Registry:
             UnknownFileFormat: if a newer learndrop wrote it: the older ones are not taken instead.
         """
         if number is not None:
-            return self._load(number, hashing)
+            return self._load(number, doing)
         wanted = self.current()
         if wanted is None:
             raise NoModel("no model version is published yet")
         try:
-            return self._load(wanted, hashing)
+            return self._load(wanted, doing)
         except UnknownFileFormat:
             raise
         except (DamagedFile, NotFound) as exc:
             if self.current() != wanted:
-                return self.load(None, hashing)  # published and collected meanwhile
+                return self.load(None, doing)  # published and collected meanwhile
             return self._last_good(wanted, exc)
 
     def list(self) -> builtins.list[dict[str, Any]]:
@@ -222,10 +223,10 @@ class Registry:
                 self._shelf.point(number)
         return number
 
-    def _load(self, number: int, hashing: Hashing = at_once) -> Version:
+    def _load(self, number: int, doing: Doing = at_once) -> Version:
         manifest = self._shelf.manifest(number)
         parts = {
-            name: self._blobs.get(blob, f"part {name!r} of version {number}", hashing)
+            name: self._blobs.get(blob, f"part {name!r} of version {number}", doing)
             for name, blob in manifest.parts.items()
         }
         return Version(number, manifest.about, parts, manifest.published_s)

@@ -24,9 +24,9 @@ from service.sample_ids import MOST_CHARS, as_ids
 TEXTS = ("labels", "ids")
 FIELDS = ("images", *TEXTS)
 MOST_HEADERS, MOST_HEADER_BYTES = 8, 4096
-_USUAL = re.compile(rb'form-data; name="([a-z]+)"(?:; filename="[^"\\\\]*")?')
-"""A disposition without anything that must be unescaped: reading it so takes a quarter of the time,
-and there is one for each picture."""
+_USUAL = re.compile(rb'form-data; name="([a-z]+)"(?:; filename="[^"\\]*")?')
+"""A disposition without anything that must be unescaped: there is one for each picture, and the
+parser for all of them takes longer."""
 
 
 def read_form(

@@ -28,17 +28,6 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 
-class Doing(Protocol):
-    """Does a piece of work, now or when its turn comes, and gives what it gave."""
-
-    def __call__(self, work: Callable[[], T], /) -> T: ...
-
-
-def at_once(work: Callable[[], T], /) -> T:
-    """Where there is nobody to wait for."""
-    return work()
-
-
 class Served(Protocol):
     """A model version, ready to answer."""
 

@@ -16,8 +16,9 @@ import structlog
 
 from learndrop.errors import BadNetwork, DamagedFile, NoModel, NotFound
 from learndrop.registry import Registry, Version
+from learndrop.turns import Doing
 from service.metrics import ServiceMetrics
-from service.passes import Doing, Passes, Pixels, Probabilities, Served
+from service.passes import Passes, Pixels, Probabilities, Served
 
 AGAIN_S = 5.0
 """A version that could not be loaded is tried again after this long."""
@@ -117,15 +118,7 @@ class Serving:
         try:
             loop = asyncio.get_running_loop()
             model, trouble = await loop.run_in_executor(self._loader, self._newer)
-        except (
-            DamagedFile,
-            BadNetwork,
-            NotFound,
-            NoModel,
-            OSError,
-            RuntimeError,
-            MemoryError,
-        ) as exc:
+        except _NOT_LOADABLE as exc:
             self._not_before = time.monotonic() + AGAIN_S
             self.trouble = f"a model version cannot be loaded: {exc}"
             self._metrics.swap_failures.inc()

@@ -10,11 +10,13 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from learndrop.errors import DamagedFile, NoModel, NotFound, NotLeading
 from learndrop.registry import Registry
+from learndrop.turns import T
 from tests.crashes import Story
 from tests.registries import (
     ABOUT,
@@ -45,16 +47,20 @@ def test_a_version_comes_back_as_it_was_published(registry: Registry) -> None:
 
 def test_a_reader_says_when_each_part_is_checked(registry: Registry) -> None:
     registry.publish(PARTS, ABOUT)
-    turns: list[str] = []
+    turns: list[Any] = []
 
-    def in_turn(hashed: Callable[[], str]) -> str:
-        turns.append(hashed())
-        return turns[-1]
+    def in_turn(work: Callable[[], T], /) -> T:
+        done = work()
+        turns.append(done)
+        return done
+
+    def wrongly(work: Callable[[], T], /) -> Any:
+        return "another"
 
     assert registry.load(None, in_turn).parts == PARTS
     assert sorted(turns) == sorted(hashlib.sha256(part).hexdigest() for part in PARTS.values())
     with pytest.raises(DamagedFile, match="checksum"):
-        registry.load(1, lambda hashed: "another")
+        registry.load(1, wrongly)
 
 
 def test_before_the_first_version_there_is_none(registry: Registry) -> None:

@@ -17,10 +17,11 @@ import torch
 from learndrop.errors import Busy, DamagedFile, NoModel
 from learndrop.registry import Registry, Version
 from learndrop.settings import load_settings
+from learndrop.turns import Doing, T
 from service import serving as serving_module
 from service.metrics import ServiceMetrics
 from service.model import Model
-from service.passes import Doing, Pixels, Probabilities, Served
+from service.passes import Pixels, Probabilities, Served
 from service.serving import Serving
 from tests.processes import wait_until
 from tests.published import probabilities, publish
@@ -102,13 +103,13 @@ async def test_a_version_is_checked_between_the_passes_of_the_one_before(
 ) -> None:
     loaded, threads = Registry.load, []
 
-    def load(self: Registry, number: int | None, hashing: Callable[..., str]) -> Version:
-        def told(hashed: Callable[[], str]) -> str:
-            def here() -> str:
+    def load(self: Registry, number: int | None, doing: Doing) -> Version:
+        def told(work: Callable[[], T], /) -> T:
+            def here() -> T:
                 threads.append(threading.current_thread().name.split("_")[0])
-                return hashed()
+                return work()
 
-            return hashing(here)
+            return doing(here)
 
         return loaded(self, number, told)
 
