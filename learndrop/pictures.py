@@ -27,7 +27,7 @@ from typing import Literal
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from learndrop.errors import BadPicture, TooLong
 from learndrop.headers import Claim, claim
@@ -123,6 +123,8 @@ def to_input(
             plain = _plain(picture)
             tagged = _TAGGED & picture.info.keys()  # most are not, and reading the tags takes long
             return _squared(_upright(plain, picture) if tagged else plain, size, fit)
+    except UnidentifiedImageError as exc:  # its own text is about an object of this process
+        raise BadPicture(f"the {claimed.kind} picture cannot be decoded: no whole head") from exc
     except _UNREADABLE as exc:
         raise BadPicture(f"the {claimed.kind} picture cannot be decoded: {exc}") from exc
 
