@@ -28,6 +28,7 @@ LearndropError
 │   ├── NotDurable           the Redis server is set up so that it could lose samples
 │   ├── NoModel              no version is published yet
 │   ├── Busy                 the queue for predictions is full
+│   ├── DecoderEnded         a process that decodes picture files ended with some in hand
 │   └── ServerAway           the client: nobody answers at the service's address
 ├── DamagedFile              a blob, manifest or checkpoint that is not what was written
 │   └── UnknownFileFormat    written by a newer learndrop
@@ -182,6 +183,14 @@ class NoModel(Unavailable):
 
 class Busy(Unavailable):
     """The queue for predictions is full."""
+
+
+class DecoderEnded(Unavailable):
+    """A process that decodes picture files ended; `spent_s` is how long it had worked on them."""
+
+    def __init__(self, why: str, spent_s: float = 0.0) -> None:
+        super().__init__(f"the process that decoded the pictures ended ({why})")
+        self.why, self.spent_s = why, spent_s
 
 
 class ServerAway(Unavailable):

@@ -81,9 +81,9 @@ def create_app(
     """
     metrics = metrics or ServiceMetrics()
     registry = registry or Registry(settings.models_dir, keep=settings.versions_kept)
-    intake = Intake(settings)
-    metrics.decoding.set_function(lambda: intake.threads.running)
-    metrics.lost_threads.set_function(lambda: intake.threads.lost)
+    intake = Intake(settings, metrics.decoder_ended)
+    metrics.decoding.set_function(lambda: intake.working)
+    metrics.decoders.set_function(lambda: intake.decoders.ready)
     publisher = publisher or RedisPublisher(settings)
     answers, letters = answers or Answers(settings), DeadLetters(settings)
     gate, trail = Gate(settings), AuditTrail(settings)
@@ -148,6 +148,7 @@ def _serving(settings: Settings, registry: Registry, metrics: ServiceMetrics) ->
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     rooms: Rooms = app.state.rooms
+    await rooms.intake.start()
     await rooms.durability.start()
     await rooms.serving.start()
     await rooms.retention.start()
@@ -159,7 +160,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await rooms.retention.stop()
         await rooms.serving.stop()
         await rooms.backlog.stop()
-        rooms.intake.close()
+        await rooms.intake.stop()
         opened = (rooms.publisher, rooms.board, rooms.answers, rooms.labels, rooms.dead_letters)
         for room in (*opened, rooms.deleting, rooms.audit, rooms.repeats):
             await room.close()

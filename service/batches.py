@@ -7,14 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from learndrop.errors import BadInput, BadPicture, TooLarge
 from learndrop.settings import Settings
+from service.inputs import Picture
 
-Picture = bytes | bytearray | NDArray[np.uint8]
-"""An encoded picture, or its pixels: uint8 [H, W, 3] or grey [H, W]."""
 MOST_COMPOSED = 4
 """Characters that NFC makes one of, at most: a label that is longer by more cannot fit."""
 MOST_MARKS = 30
@@ -43,7 +39,8 @@ class BatchLimits:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Pictures of one request, a label for each and an id; None where none were sent."""
+    """Pictures of one request, all files or all pixels, a label for each and an id; None where none
+    were sent."""
 
     images: Sequence[Picture]
     labels: list[str] | None

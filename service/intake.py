@@ -1,14 +1,14 @@
-"""From a request to the network's input: read, parse and decode, off the event loop.
+"""From a request to the network's input: read, parse and decode.
 
-Pictures are decoded piece by piece: requests take turns, so that a small one need not wait for all
-of a large one, and the seconds of decoding that a request takes are bounded.
+Large bodies are parsed and pixels fitted in a thread, picture files decoded in processes of their
+own. Both go piece by piece: requests take turns, so that a small one need not wait for all of a
+large one, and the seconds that a request's pictures take are bounded.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,47 +17,65 @@ from numpy.typing import NDArray
 from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
-from learndrop.errors import BadPicture, TooLong, UnknownFormat
+from learndrop.errors import UnknownFormat
 from learndrop.messages import Sample
-from learndrop.pictures import Fit, PictureLimits, array_to_input, to_input
+from learndrop.pictures import PictureLimits
 from learndrop.settings import Settings
 from learndrop.taking import Once
-from service.batches import Batch, BatchLimits, Picture, as_label, checked
+from service.allowance import Allowance
+from service.batches import Batch, BatchLimits, as_label, checked
 from service.bodies import Bodies
-from service.decoding import Allowance, Threads
+from service.decoders import Decoders
 from service.forms import read_form
+from service.inputs import Picture, Shape, inputs
 from service.json_bodies import read_json
 from service.label_bodies import Asked, read_labels
 from service.npz import is_stored, read_npz, unpacked_bytes
+from service.threads import Threads
 
-TURN_S = 0.05
-"""A request's pictures are decoded this long, one at least, before others have their turn."""
-AT_ONCE_BYTES = 2**20
-"""Pixels that need no decoding are read on the event loop up to this size: in a thread they would
-wait longer for Python's lock than reading takes."""
+AT_ONCE_BYTES = {
+    "application/x-npz": 2**20,
+    "multipart/form-data": 2**18,
+    "application/json": 2**18,
+}
+"""Bodies up to this size are parsed on the event loop: in a thread they would wait longer for
+Python's lock than parsing takes."""
+NO_FILES = PictureLimits()
+"""What limits files need not be told where there are none."""
 CONTENT_TYPES = ("multipart/form-data", "application/json", "application/x-npz")
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What every picture becomes: a square of `size` pixels, fitted in one way."""
-
-    size: int
-    fit: Fit
-
-
 class Intake:
-    """The service's one door for pictures, samples and predictions alike."""
+    """The service's one door for pictures, samples and predictions alike.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: every limit.
+        decoder_ended: told of each decoder that ended, and why.
+    """
+
+    def __init__(
+        self, settings: Settings, decoder_ended: Callable[[str], None] = lambda why: None
+    ) -> None:
         self._limits = BatchLimits.of(settings)
-        self._pictures = PictureLimits(
-            settings.max_image_bytes, settings.max_image_pixels, settings.decode_timeout_s
-        )
         self._shape = Shape(settings.image_size, settings.fit)
         self._bodies = Bodies(settings)
-        self.threads = Threads(settings.decode_threads)
+        self._threads = Threads()
+        self.decoders = Decoders(settings, decoder_ended)
         self._most_s = settings.decode_timeout_s
+
+    async def start(self) -> None:
+        """Start the decoders."""
+        await self.decoders.start()
+
+    async def stop(self) -> None:
+        """End decoders and thread."""
+        await self.decoders.stop()
+        self._threads.close()
+
+    @property
+    def working(self) -> int:
+        """Bodies that are being read into pictures, those that wait for a turn aside."""
+        return self._threads.running + self.decoders.working
 
     async def samples(
         self,
@@ -93,7 +111,7 @@ class Intake:
         if not batch_key:
             return samples, None
         digest = partial(Once.of, batch_key, samples)
-        return samples, await self.threads.run(digest, Allowance(self._most_s))
+        return samples, await self._threads.run(digest, Allowance(self._most_s))
 
     async def labels(self, request: Request) -> list[Asked] | Asked:
         """Read labels for predictions.
@@ -155,32 +173,32 @@ class Intake:
             admit(batch)
             return batch
 
-        def read() -> tuple[Batch, list[NDArray[np.uint8]]]:
-            batch = parsed()
-            return batch, inputs(batch.images, shape, self._pictures, 0, allowance.left_s)
-
         if self._is_quick(kind, body):
             batch = parsed()
-            pixels = ready(batch.images, shape)
         else:
-            batch, pixels = await self.threads.run(read, allowance)
-        if not labelled or not ready(batch.images, shape):
+            batch = await self._threads.run(parsed, allowance)
+        pixels = ready(batch.images, shape)
+        if not labelled or not pixels:
             # Pixels of their own; those of samples that fit as they are stay views of the body.
             held.take(len(batch.images) * 3 * shape.size**2, alone=True)
         while len(pixels) < len(batch.images):
-            piece = partial(
-                inputs, batch.images, shape, self._pictures, len(pixels), allowance.left_s
-            )
-            pixels += await self.threads.run(piece, allowance)
+            pixels += await self._some(batch.images, len(pixels), shape, allowance)
         return batch, pixels
 
     def _is_quick(self, kind: str, body: bytearray) -> bool:
-        few = len(body) <= AT_ONCE_BYTES
-        return few and kind == "application/x-npz" and is_stored(body, self._limits)
+        few = len(body) <= AT_ONCE_BYTES[kind]
+        return few and (kind != "application/x-npz" or is_stored(body, self._limits))
 
-    def close(self) -> None:
-        """End the threads."""
-        self.threads.close()
+    async def _some(
+        self, pictures: Sequence[Picture], first: int, shape: Shape, allowance: Allowance
+    ) -> list[NDArray[np.uint8]]:
+        """Make inputs of pictures from `first` on, as many as a turn is enough for."""
+        rest = pictures[first:]
+        files = [one for one in rest if not isinstance(one, np.ndarray)]
+        if files:
+            return await self.decoders.decode(files, first, shape, allowance)
+        fitted = partial(inputs, rest, shape, NO_FILES, allowance.left_s, first=first)
+        return await self._threads.run(fitted, allowance)
 
 
 def content_type(
@@ -220,41 +238,3 @@ def ready(pictures: Sequence[Picture], shape: Shape) -> list[NDArray[np.uint8]]:
     wanted = (shape.size, shape.size, 3)
     arrays = [picture for picture in pictures if isinstance(picture, np.ndarray)]
     return arrays if all(array.shape == wanted for array in arrays) else []
-
-
-def inputs(
-    pictures: Sequence[Picture], shape: Shape, limits: PictureLimits, first: int, left_s: float
-) -> list[NDArray[np.uint8]]:
-    """Pictures from `first` on as uint8 [size, size, 3], as many as TURN_S is enough for.
-
-    Raises:
-        BadPicture: with the index of the first one that cannot be used.
-        TooLong: if one is not decoded within `left_s`; names it.
-    """
-    made: list[NDArray[np.uint8]] = []
-    began = time.perf_counter()
-    for index in range(first, len(pictures)):
-        spent_s = time.perf_counter() - began
-        if made and spent_s > TURN_S:
-            break
-        try:
-            made.append(_input(pictures[index], shape, limits, left_s - spent_s))
-        except TooLong as exc:
-            raise TooLong(
-                f"picture {index} was still being decoded after {limits.max_s:g} s for all",
-                item=f"images[{index}]",
-                limit=limits.max_s,
-            ) from exc
-        except BadPicture as exc:
-            raise BadPicture(
-                f"picture {index}: {exc}", index=index, limit=exc.limit, value=exc.value
-            ) from exc
-    return made
-
-
-def _input(
-    picture: Picture, shape: Shape, limits: PictureLimits, left_s: float
-) -> NDArray[np.uint8]:
-    if isinstance(picture, np.ndarray):
-        return array_to_input(picture, size=shape.size, fit=shape.fit)
-    return to_input(picture, size=shape.size, fit=shape.fit, limits=limits, most_s=left_s)

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, GCCollector, Info, ProcessColle
 
 from learndrop.late_labels import OUTCOMES
 from learndrop.stream import Reason
+from service.decoder_process import WHY_ENDED
 from service.protocol import WHY_CLOSED
 from service.series import Series
 
@@ -36,6 +37,10 @@ class ServiceMetrics:
         """A connection was closed, for one of protocol.WHY_CLOSED."""
         self._closed.labels(why).inc()
 
+    def decoder_ended(self, why: str) -> None:
+        """A decoder's process ended, for one of decoder_process.WHY_ENDED."""
+        self._decoders_ended.labels(why).inc()
+
     def _name_requests(self, series: Series) -> None:
         self.requests = series.counter(
             "learndrop_http_requests", "Requests answered.", "route", "method", "status"
@@ -61,8 +66,14 @@ class ServiceMetrics:
             "learndrop_decoding",
             "Requests whose body is being read into pictures, those waiting for a turn aside.",
         )
-        self.lost_threads = series.gauge(
-            "learndrop_decode_threads_lost", "Threads still busy with pictures whose time was up."
+        self.decoders = series.gauge(
+            "learndrop_decoders", "Processes that are there to decode picture files."
+        )
+        self._decoders_ended = series.counter(
+            "learndrop_decoders_ended",
+            "Processes that decode picture files and ended: time was up, a crash, no start.",
+            "why",
+            values=WHY_ENDED,
         )
 
     def _name_samples(self, series: Series) -> None:

@@ -16,7 +16,7 @@ from learndrop.errors import BadNetwork, DamagedFile
 from learndrop.registry import Version
 from learndrop.spec import NetworkSpec
 from learndrop.turns import Doing, at_once
-from service.intake import Shape
+from service.inputs import Shape
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 """Passes are filled up to one of these: torch keeps a plan for each size it has seen."""

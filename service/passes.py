@@ -14,7 +14,7 @@ import structlog
 from numpy.typing import NDArray
 
 from learndrop.errors import Busy
-from service.intake import Shape
+from service.inputs import Shape
 from service.metrics import ServiceMetrics
 
 MOST_TOGETHER = 64

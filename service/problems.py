@@ -115,7 +115,8 @@ KINDS = {
         ),
         Kind("no-model", 503, "No model version is published yet", "Send labelled samples first."),
         Kind(
-            "busy", 503, "More bodies or predictions at once than the limits let in",
+            "busy", 503,
+            "More bodies or predictions at once than the limits let in, or nothing to decode files",
             "Wait for Retry-After.",
         ),
         Kind(

@@ -255,7 +255,7 @@ def command(tmp_path: Path) -> Iterator[Command]:
 def test_a_signal_stops_everything_cleanly(command: Command, number: signal.Signals) -> None:
     assert command.said[0].startswith("starting ") and command.said[1].startswith("learndrop is up")
     assert "http://127.0.0.1:" in command.said[2] + command.said[3]
-    assert len(command.children) == 4  # redis, worker, service, guard
+    assert len(command.children) == 6  # redis, worker, service and its two decoders, guard
     command.process.send_signal(number)
     assert command.ended() == (0, "")
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from service import passes as passes_module
-from service.intake import Shape
+from service.inputs import Shape
 from service.metrics import ServiceMetrics
 from service.passes import Passes, Pixels, Probabilities
 from tests.services import pixels

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import threading
 import time
@@ -15,8 +14,6 @@ from PIL import Image
 
 from learndrop.errors import TooLong
 from learndrop.pictures import DEFAULT_LIMITS, Fit, PictureLimits, to_input
-from service import decoding
-from service.decoding import Allowance, Threads
 from tests.services import as_files, encoded, ingress, is_problem, listening_app, memory_app, pixels
 
 GOOD = encoded(pixels()[0])
@@ -43,13 +40,11 @@ def test_a_request_whose_pictures_take_too_long_is_refused_and_names_one(tmp_pat
         assert problem["item"].startswith("images")
         assert service.samples() == []
         assert service.http.get("/v1/limits").json()["decode_timeout_s"] == 0.5
-        # The thread is back, or still in the decoder: that depends on how fast the machine is.
-        assert service.metric("learndrop_decode_threads_lost") in (0, 1)
 
 
 def test_others_are_answered_while_one_request_decodes(tmp_path: Path) -> None:
-    """One thread decodes for all; the slow request comes first and is far from its end."""
-    app, stream, _ = memory_app(tmp_path, decode_timeout_s=60.0, decode_threads=1)
+    """One process decodes for all; the slow request comes first and is far from its end."""
+    app, stream, _ = memory_app(tmp_path, decode_timeout_s=60.0, decoders=1)
     with listening_app(app) as url:
         with httpx2.Client(base_url=url, timeout=120) as http:
 
@@ -77,54 +72,6 @@ def test_a_picture_that_the_decoder_reads_bit_by_bit_is_stopped_in_it() -> None:
     with pytest.raises(TooLong):
         to_input(SLOW + bytes(200_000), size=32, limits=PictureLimits(max_s=0.0))
     assert to_input(GOOD, size=32, limits=DEFAULT_LIMITS).shape == (32, 32, 3)
-
-
-async def test_a_thread_that_does_not_come_back_is_replaced() -> None:
-    threads, stuck = Threads(1), threading.Event()
-    try:
-        with pytest.raises(TooLong) as refused:
-            await threads.run(stuck.wait, Allowance(0.05))
-        assert refused.value.limit == 0.05
-        assert threads.lost == 1
-        assert await threads.run(lambda: "next", Allowance(5.0)) == "next"
-        stuck.set()
-        async with asyncio.timeout(10):
-            while threads.lost:
-                await asyncio.sleep(0.01)
-    finally:
-        stuck.set()
-        threads.close()
-
-
-async def test_lost_threads_are_bounded_and_come_back() -> None:
-    threads, stuck = Threads(1), threading.Event()
-    try:
-        for _ in range(decoding.MOST_LOST + 1):
-            with pytest.raises(TooLong):
-                await threads.run(stuck.wait, Allowance(0.0))
-        assert threads.lost == decoding.MOST_LOST
-        waiting = asyncio.create_task(threads.run(lambda: "at last", Allowance(5.0)))
-        await asyncio.sleep(0.05)
-        assert not waiting.done()
-        stuck.set()
-        assert await asyncio.wait_for(waiting, 10) == "at last"
-    finally:
-        stuck.set()
-        threads.close()
-
-
-async def test_a_request_that_is_cancelled_gives_its_turn_back() -> None:
-    threads, stuck = Threads(1), threading.Event()
-    try:
-        asked = asyncio.create_task(threads.run(stuck.wait, Allowance(60.0)))
-        await asyncio.sleep(0.02)
-        asked.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await asked
-        assert await threads.run(lambda: "next", Allowance(5.0)) == "next"
-    finally:
-        stuck.set()
-        threads.close()
 
 
 @pytest.mark.parametrize("progressive", [False, True])

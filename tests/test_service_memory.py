@@ -77,14 +77,14 @@ def test_pictures_that_would_wait_too_long_are_refused_before_they_are_decoded(
     publish(tmp_path)
     decoded: list[object] = []
 
-    def never(*given: object) -> None:
+    async def never(*given: object) -> None:
         decoded.append(given)
 
     def full(count: int) -> None:
         raise Busy(f"{count} are too many")
 
     with ingress(tmp_path) as door:
-        monkeypatch.setattr("service.intake.to_input", never)
+        monkeypatch.setattr(door.app.state.rooms.intake.decoders, "decode", never)
         monkeypatch.setattr(door.app.state.rooms.serving._passes, "refuse", full)
         answer = door.http.post("/v1/predictions", files=as_files([encoded(pixels()[0])] * 3))
         assert "3 are too many" in is_problem(answer, 503, "busy")["detail"]

@@ -12,12 +12,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import httpx2
+import psutil
 import pytest
 
 from deploy.children import Child
 from deploy.embedded import EmbeddedRedis, free_port
 from service import protocol
-from tests.processes import Processes, processes
+from tests.processes import Processes, processes, wait_until
 from tests.servers import server, settings_on
 from tests.services import NPZ, listening_app, memory_app, npz, pixels, service_process
 
@@ -31,6 +32,19 @@ def child(server: EmbeddedRedis, tmp_path: Path) -> Iterator[Child]:
         yield child
 
 
+def children_of(pid: int) -> list[int]:
+    """The processes that it has started."""
+    return [child.pid for child in psutil.Process(pid).children()]
+
+
+def runs(pid: int) -> bool:
+    """Whether there is such a process, and more than its exit code is left of it."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_cleanly_after_the_request_in_flight(
     child: Child, number: signal.Signals
@@ -42,6 +56,8 @@ def test_a_signal_ends_it_cleanly_after_the_request_in_flight(
         f"content-length: {len(body)}\r\nexpect: 100-continue\r\n\r\n"
     )
     assert child.process is not None
+    decoders = children_of(child.process.pid)
+    assert len(decoders) == 2
     with socket.create_connection((host, int(port)), timeout=20) as raw:
         raw.sendall(head.encode())
         answers = raw.makefile("rb")
@@ -54,6 +70,15 @@ def test_a_signal_ends_it_cleanly_after_the_request_in_flight(
         raw.sendall(body)
         assert answers.readline() == b"HTTP/1.1 202 Accepted\r\n"
     assert child.process.wait(30) == 0
+    assert not any(map(runs, decoders))
+
+
+async def test_a_service_that_is_killed_leaves_no_decoder(child: Child) -> None:
+    assert child.pid is not None
+    decoders = children_of(child.pid)
+    assert len(decoders) == 2
+    child.kill()
+    await wait_until(lambda: not any(map(runs, decoders)))
 
 
 def test_a_busy_port_is_a_clear_error(

@@ -13,6 +13,7 @@ from deploy.children import ROOT
 @pytest.mark.parametrize(
     "module",
     ["service.routes.samples", "service.routes.predictions", "service.serving", "service.app",
+     "service.decoder",
      "learndrop.client", "learndrop.stream", "learndrop.board", "learndrop.answers",
      "learndrop.registry", "learndrop.pictures", "learndrop.settings", "learndrop.cli",
      "learndrop.bench.plans", "learndrop.bench.command", "worker.__main__"],
@@ -28,6 +29,17 @@ def test_the_client_needs_nothing_of_the_service() -> None:
         "import sys, learndrop.client;"
         "print(*sorted({m.split('.')[0] for m in sys.modules}"
         " & {'service', 'worker', 'deploy', 'fastapi', 'redis', 'PIL', 'torch', 'river'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "" and done.returncode == 0
+
+
+def test_a_decoder_needs_nothing_but_what_decodes() -> None:
+    """What is there when a stranger's picture goes wrong; and there is a process of it for each."""
+    code = (
+        "import sys, service.decoder;"
+        "print(*sorted({m.split('.')[0] for m in sys.modules}"
+        " & {'asyncio', 'fastapi', 'orjson', 'pydantic', 'redis', 'starlette', 'structlog'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "" and done.returncode == 0

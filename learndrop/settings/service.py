@@ -54,8 +54,12 @@ class ServiceSettings(Room):
     """Longest time that an answer and its pixels are kept, and so that a label may come later."""
     predictions_pixels: bool = True
     """Keep the pixels of answers; without them a later label only scores the answer."""
-    decode_threads: int = Field(1, ge=1, le=64)
-    """Threads that turn request bodies into pictures; more of them help where these are large."""
+    decoders: int = Field(2, ge=1, le=64)
+    """Processes that decode picture files; more of them help where pictures are many and cores
+    free."""
+    decoder_bytes: int = Field(0, ge=0)
+    """Most memory that one of them may take; 0 is enough for every picture that is taken: 128 MiB,
+    4 times `max_image_bytes` and 32 bytes for each of `max_image_pixels`."""
     decode_timeout_s: float = Field(10.0, gt=0, le=600)
     """Longest time that decoding the pictures of one request may take."""
     serve_threads: int = Field(1, ge=1, le=64)

@@ -15,6 +15,7 @@ from learndrop.settings.learning import LearningSettings
 from learndrop.settings.logs import LogSettings
 from learndrop.settings.network import NetworkSettings
 from learndrop.settings.places import Places
+from learndrop.settings.room import MIB
 from learndrop.settings.service import ServiceSettings
 from learndrop.settings.stream import StreamSettings
 from learndrop.settings.worker import WorkerSettings
@@ -38,6 +39,12 @@ class Settings(  # pydantic takes fields from the last base on: tables begin wit
     def keys_path(self) -> Path:
         """The file of API keys; it need not exist."""
         return Path(self.keys_file) if self.keys_file else self.data_dir / "keys.json"
+
+    @property
+    def decoder_memory_bytes(self) -> int:
+        """What one process that decodes picture files may take."""
+        most = 128 * MIB + 4 * self.max_image_bytes + 32 * self.max_image_pixels
+        return self.decoder_bytes or most
 
     @property
     def loopback(self) -> bool:

@@ -45,7 +45,8 @@ async def healthz(request: Request, wired: InRooms) -> Response:
     responses=documented("not-ready"),
 )
 async def readyz(request: Request, wired: InRooms) -> Response:
-    """503 with `reasons` when Redis is away, or set up so that accepted samples could be lost.
+    """503 with `reasons` when Redis is away, or set up so that accepted samples could be lost, or
+    when picture files cannot be decoded.
 
     No model yet is no reason (samples must come first); `model` is null then. `warnings` name what
     loses nothing yet: a server that is nearly full or knows no limit, a worker that waits.
@@ -54,6 +55,8 @@ async def readyz(request: Request, wired: InRooms) -> Response:
         reasons, warnings = await wired.durability.look(), await wired.publisher.warnings()
     except StreamAway as exc:
         reasons = [f"the stream is away: {exc}"]
+    if wired.intake.decoders.trouble:
+        reasons = [*reasons, wired.intake.decoders.trouble]
     if reasons:
         return _not_ready(request, reasons)
     return as_json(

@@ -17,7 +17,7 @@ from learndrop.messages import Sample
 from learndrop.pictures import PictureLimits, to_input
 from service.batches import Batch, BatchLimits, checked
 from service.forms import read_form
-from service.intake import Shape, inputs
+from service.inputs import Shape, inputs
 from service.json_bodies import read_json
 from service.npz import read_npz
 from tests.bombs import jpeg_claiming, npy, npz_of_objects, png_claiming, zipped
@@ -61,7 +61,7 @@ def doors() -> list[Door]:
 
 def _decoded(batch: Batch) -> object:
     checked(batch, LIMITS, labelled=True)
-    return inputs(batch.images, SHAPE, PICTURES, 0, 5.0)
+    return inputs(batch.images, SHAPE, PICTURES, 5.0)
 
 
 def _typed(header: bytes, form: bytes) -> object:
