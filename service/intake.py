@@ -26,7 +26,7 @@ from service.allowance import Allowance
 from service.batches import Batch, BatchLimits, as_label, checked
 from service.bodies import Bodies
 from service.decoders import Decoders
-from service.forms import read_form
+from service.forms import is_quick, read_form
 from service.inputs import Picture, Shape, inputs
 from service.json_bodies import read_json
 from service.label_bodies import Asked, read_labels
@@ -186,8 +186,14 @@ class Intake:
         return batch, pixels
 
     def _is_quick(self, kind: str, body: bytearray) -> bool:
-        few = len(body) <= AT_ONCE_BYTES[kind]
-        return few and (kind != "application/x-npz" or is_stored(body, self._limits))
+        if len(body) > AT_ONCE_BYTES[kind]:
+            return False
+        match kind:
+            case "application/x-npz":
+                return is_stored(body, self._limits)
+            case "multipart/form-data":
+                return is_quick(body)
+        return True
 
     async def _some(
         self, pictures: Sequence[Picture], first: int, shape: Shape, allowance: Allowance

@@ -89,7 +89,7 @@ def rooms_of(http: TestClient) -> Rooms:
 @contextmanager
 def ingress(data_dir: Path, **overrides: Any) -> Iterator[Ingress]:
     """An application without Redis: samples go to a MemoryStream."""
-    nobody = {"redis_url": "redis://127.0.0.1:1/0", "fsync": "no"}
+    nobody = {"redis_url": "redis://127.0.0.1:1/0", "fsync": "no", "decoders": 1}
     settings = load_settings(**(nobody | overrides | {"data_dir": data_dir}))
     stream = MemoryStream(settings)
     app = create_app(settings, publisher=stream)
@@ -152,7 +152,7 @@ def service_process(folder: Path, settings: Settings) -> Iterator[Child]:
 
 def memory_app(data_dir: Path, **overrides: Any) -> tuple[FastAPI, MemoryStream, Settings]:
     """The application for `listening_app`, without Redis."""
-    nobody = {"redis_url": "redis://127.0.0.1:1/0", "fsync": "no"}
+    nobody = {"redis_url": "redis://127.0.0.1:1/0", "fsync": "no", "decoders": 1}
     settings = load_settings(**(nobody | overrides | {"data_dir": data_dir}))
     stream = MemoryStream(settings)
     return create_app(settings, publisher=stream), stream, settings
