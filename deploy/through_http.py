@@ -79,6 +79,7 @@ def _bare_loop(data: Data, settings: Settings) -> tuple[float, int]:
     from torch import nn
 
     from learndrop import networks
+    from learndrop.norm_momentum import follow_closely
     from learndrop.precision import DTYPES, LAYOUTS
     from learndrop.rates import rate_at
 
@@ -87,6 +88,7 @@ def _bare_loop(data: Data, settings: Settings) -> tuple[float, int]:
     autocast = torch.autocast("cpu", DTYPES["bfloat16"], enabled=settings.precision == "bfloat16")
     torch.manual_seed(settings.seed)
     net = networks.build(settings.network, len(index), weights=settings.weights)
+    follow_closely([net])
     net.to(memory_format=layout)
     sgd = torch.optim.SGD(
         net.parameters(),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from learndrop.norm_momentum import batch_norms
 from learndrop.precision import autocast
 from learndrop.trainer import Trainer
 
@@ -15,12 +16,7 @@ def adapt_statistics(trainer: Trainer, x: Tensor, *, start: int = 0) -> None:
     """Take the statistics of the units from `start` on anew from the maps [N, ...] that enter it
     (images where it is 0), as their mean over parts of a batch's size; weights stay."""
     chain = trainer.chain
-    norms = [
-        m
-        for u in chain.units[start:]
-        for m in u.module.modules()
-        if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats
-    ]
+    norms = batch_norms(u.module for u in chain.units[start:])
     momentum = [m.momentum for m in norms]
     chain.eval()
     for m in norms:

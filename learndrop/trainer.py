@@ -17,6 +17,7 @@ from learndrop.averages import Averages
 from learndrop.chain import Chain
 from learndrop.graphs import Graphs
 from learndrop.mixup import Mix
+from learndrop.norm_momentum import follow_closely
 from learndrop.optimizer import Optimizer
 from learndrop.precision import Choice, autocast
 from learndrop.settings import Settings
@@ -38,6 +39,7 @@ class Trainer:
     ) -> None:
         self.chain, self.settings, self.device, self.choice = chain, settings, device, choice
         chain.to(device=device, memory_format=choice.memory_format)
+        follow_closely(u.module for u in chain.units)
         self.cut = 0
         self.averages = Averages()
         self.optimizer = Optimizer(settings, device)
