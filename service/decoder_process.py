@@ -20,6 +20,7 @@ MODULE = "service.decoder"
 START_S = 60.0
 """A process that has not said within this long that it is there is ended."""
 GRACE_S = 0.25
+LOOK_EVERY_S = 0.005
 SOCKET_BYTES = 2**20
 """What the system may keep of an ask or an answer; it takes less where it allows less."""
 MOST_SAID = 4000
@@ -31,6 +32,7 @@ WHY_ENDED: tuple[Why, ...] = get_args(Why)[:3]
 
 _KEPT = (
     "PYTHONHOME",
+    "PYTHONNOUSERSITE",
     "LD_LIBRARY_PATH",
     "DYLD_LIBRARY_PATH",
     "DYLD_FALLBACK_LIBRARY_PATH",
@@ -95,8 +97,12 @@ class Decoder(asyncio.BufferedProtocol):
         Raises:
             OSError: if the system has no process or no file to give.
         """
-        ours, theirs = socket.socketpair()
         self._words, words = os.pipe()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError:
+            os.close(words)
+            raise
         try:
             for one in (ours, theirs):
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
@@ -176,13 +182,18 @@ class Decoder(asyncio.BufferedProtocol):
     async def bury(self) -> tuple[int | None, str]:
         """Wait until the process is no more; its exit code and its last words."""
         code, said = None, b""
-        if self._process is not None:
-            loop = asyncio.get_running_loop()
-            code = await loop.run_in_executor(None, self._process.wait)
-        if self._words >= 0:
-            with contextlib.suppress(BlockingIOError):
-                said = os.read(self._words, 65536)
-            os.close(self._words)
+        try:
+            # It is killed, so this is short; and where no process is to be had, neither is a thread
+            # that waits for it.
+            while self._process is not None and self._process.poll() is None:
+                await asyncio.sleep(LOOK_EVERY_S)
+        finally:
+            if self._process is not None:
+                code = self._process.wait()  # also where the service stops meanwhile
+            if self._words >= 0:
+                with contextlib.suppress(BlockingIOError):
+                    said = os.read(self._words, 65536)
+                os.close(self._words)
         return code, said.decode("utf-8", "replace")[-MOST_SAID:].strip()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

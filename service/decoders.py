@@ -125,6 +125,7 @@ class Decoders:
 
         Raises:
             DecoderEnded: one crashed while it worked on these files.
+            Busy: as for `decode`.
         """
         async with self._turns:
             allowance.insist()
@@ -133,8 +134,11 @@ class Decoders:
                 done = await decoder.ask(Ask(files, shape, self._limits, allowance.left_s, first))
             except DecoderEnded as exc:
                 allowance.left_s -= exc.spent_s
-                if exc.why == "time":
-                    raise allowance.too_long() from exc
+                match exc.why:
+                    case "time":
+                        raise allowance.too_long() from exc
+                    case "stop":
+                        raise Busy("the service is stopping") from exc
                 raise
             allowance.left_s -= done.spent_s
             return done.pixels

@@ -22,6 +22,8 @@ from service.inputs import Shape
 
 READY, PIXELS, REFUSAL = range(3)
 MOST_REFUSAL_BYTES = 65536
+MOST_MESSAGE_CHARS = 4000
+"""What a decoder in native code says may quote a file; a character takes up to 12 bytes of JSON."""
 _ASK = struct.Struct("<4I2Q2d")
 _ANSWER = struct.Struct("<3Id")
 ANSWER_BYTES = _ANSWER.size
@@ -102,7 +104,7 @@ def refusal_answer(error: BadPicture | TooLong, spent_s: float) -> bytes:
     """The answer of a picture that is refused."""
     told = {
         "kind": type(error).__name__,
-        "message": str(error),
+        "message": str(error)[:MOST_MESSAGE_CHARS],
         "item": error.item,
         "index": error.index if isinstance(error, BadPicture) else None,
         "limit": error.limit,
@@ -123,7 +125,10 @@ def error_of(payload: bytes | bytearray) -> BadInput:
     Raises:
         ValueError: if it is none.
     """
-    told = json.loads(payload)
+    try:
+        told = json.loads(payload)
+    except RecursionError as exc:
+        raise ValueError("no refusal") from exc
     if not isinstance(told, dict) or not isinstance(told.get("message"), str):
         raise ValueError("no refusal")
     message, limit, value = told["message"], told.get("limit"), told.get("value")

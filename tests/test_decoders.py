@@ -10,6 +10,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -267,6 +268,29 @@ def test_it_is_told_by_readyz_and_in_the_metrics(
         assert "decodes picture files" in ready["reasons"][-1]
         assert door.metric("learndrop_decoders_ended_total", why="start") > 0
         assert door.metric("learndrop_decoders") == 0
+
+
+async def test_another_one_is_started_where_no_thread_is_to_be_had() -> None:
+    none = ThreadPoolExecutor(1)
+    none.shutdown()
+    asyncio.get_running_loop().set_default_executor(none)
+    async with running() as scene:
+        os.kill(await scene.pid(), signal.SIGKILL)
+        await wait_until(lambda: scene.ended == ["crash"])
+        assert len(await scene.decode([GOOD])) == 1
+
+
+async def test_a_picture_that_is_tried_again_when_the_service_stops_is_not_blamed(
+    poisoned: None,
+) -> None:
+    async with running() as scene:
+        asked = asyncio.create_task(scene.decode([GOOD + HANG], most_s=60.0))
+        await wait_until(lambda: scene.decoders.working == 1)
+        os.kill(await scene.pid(), signal.SIGKILL)
+        await wait_until(lambda: scene.ended == ["crash"] and scene.decoders.working == 1)
+        await scene.decoders.stop()
+        with pytest.raises(Busy):
+            await asked
 
 
 async def test_waiting_for_a_decoder_ends_with_the_service() -> None:
