@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learndrop.errors import BadInput
+from learndrop.installed import file_of
 from learndrop.pictures import array_to_input, to_input
 
 Images = NDArray[np.uint8]
@@ -163,15 +164,24 @@ def _arrays(images: Sequence[Images] | Images, size: int) -> Images:
 
 
 def _digits(size: int, limit: int | None, seed: int) -> Data:
+    raw, labels = _raw_digits()
+    pick = _picked(len(labels), limit, seed)
+    grey = np.rint(raw[pick] * (255 / 16)).astype(np.uint8)
+    colour = np.repeat(grey[..., None], 3, axis=3)
+    return Data(_arrays(colour, size), [str(n) for n in labels[pick]], "digits")
+
+
+def _raw_digits() -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """float64 [N, 8, 8] of 0 to 16, and the digits."""
+    if file := file_of("sklearn", "datasets", "data", "digits.csv.gz"):
+        rows = np.loadtxt(file, delimiter=",")  # importing scikit-learn would take 1 s
+        return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1].astype(np.intp)
     try:
         from sklearn.datasets import load_digits
     except ImportError as exc:
         raise BadInput("digits come with scikit-learn: pip install scikit-learn") from exc
-    raw = load_digits()
-    pick = _picked(len(raw.target), limit, seed)
-    grey = np.rint(raw.images[pick] * (255 / 16)).astype(np.uint8)
-    colour = np.repeat(grey[..., None], 3, axis=3)
-    return Data(_arrays(colour, size), [str(n) for n in raw.target[pick]], "digits")
+    found = load_digits()
+    return found.images, found.target
 
 
 def _read_npz(path: Path) -> tuple[Any, Any, Any]:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from functools import cache
+from importlib.util import module_from_spec, spec_from_file_location
 from typing import Any
 
 import numpy as np
-from river.drift import ADWIN
+
+from learndrop.installed import file_of
 
 HISTORY_LIMIT = 100_000  # bits kept since the last reset, so that a checkpoint can bring ADWIN back
 
@@ -86,5 +89,22 @@ class DriftDetector:
 
 
 def _adwin(delta: float) -> Any:
-    make: Any = ADWIN  # river's classes carry no types
-    return make(delta=delta)
+    return _adwin_class()(delta=delta)
+
+
+@cache
+def _adwin_class() -> Any:  # river's classes carry no types
+    """River's ADWIN from its file alone.
+
+    `river.drift` also imports data sets and, where they are installed, scikit-learn and scipy: more
+    than 1 s of every start.
+    """
+    file = file_of("river", "drift", "adwin.py")
+    spec = spec_from_file_location("river.drift.adwin", file) if file else None
+    if spec is None or spec.loader is None:
+        from river.drift import ADWIN  # a river that is laid out in another way
+
+        return ADWIN
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.ADWIN

@@ -1,6 +1,7 @@
 """Follows a network's forward pass into a graph that holds in eval and in training alike.
 
-torch.fx does the tracing, with torchvision's NodePathTracer.
+torch.fx does the tracing. torchvision is not imported for it: with torch's compiler, which it pulls
+in, that would take as long as torch itself.
 """
 
 from __future__ import annotations
@@ -8,13 +9,12 @@ from __future__ import annotations
 import logging
 import math
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torchvision
 from torch import fx, nn
-from torchvision.models.feature_extraction import NodePathTracer
 
 from learndrop.errors import BadNetwork
 
@@ -26,7 +26,7 @@ STEPS = (nn.Linear, nn.Conv2d, nn.modules.batchnorm._NormBase)
 CONSTANT = "_tensor_constant"  # torch.fx's name for tensors made in forward, with a number
 
 
-class _Tracer(NodePathTracer):  # type: ignore[misc] # torchvision has no types
+class _Tracer(fx.Tracer):
     """Records for every node the path of the module whose forward made it.
 
     Modules named in `whole`, and those of torch.nn and torchvision.ops, are not entered.
@@ -36,7 +36,9 @@ class _Tracer(NodePathTracer):  # type: ignore[misc] # torchvision has no types
     proxy_buffer_attributes = True
 
     def __init__(self, whole: set[str]) -> None:
-        super().__init__(autowrap_modules=(math, torchvision.ops))
+        ops = sys.modules.get("torchvision.ops")  # there, if the network is of torchvision's parts
+        modules = (math, ops) if ops else (math,)
+        super().__init__(autowrap_modules=modules)  # type: ignore[arg-type] # takes any number
         self.whole = whole
         self.owner: dict[fx.Node, str] = {}
         self.failed = ""
@@ -55,7 +57,7 @@ class _Tracer(NodePathTracer):  # type: ignore[misc] # torchvision has no types
 
     def create_proxy(self, *args: Any, **kwargs: Any) -> Any:
         proxy = super().create_proxy(*args, **kwargs)
-        self.owner[proxy.node] = self.current_module_qualname
+        self.owner[proxy.node] = self.scope.module_path
         return proxy
 
 

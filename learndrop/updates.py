@@ -111,7 +111,7 @@ class Updates:
                 logits = tail(maps)
             told = logits.float() + self._log_shares if self._skewed else logits.float()
             loss = cross_entropy(told, targets, Mix(*mix) if mix else None)
-            self._optimizer.sgd.zero_grad(set_to_none=True)
+            self._optimizer.forget_gradients()
             torch.autograd.backward(loss)
             return logits, loss
 

@@ -55,7 +55,7 @@ def test_dropped_units_are_out_of_the_optimizer_and_never_change() -> None:
         n: t.clone() for u in learner.chain.units[:4] for n, t in u.module.state_dict().items()
     }
     learn(learner, digits("clean", length=640, seed=1))
-    inside = {id(p) for g in learner.trainer.optimizer.sgd.param_groups for p in g["params"]}
+    inside = {id(p) for p in learner.trainer.optimizer.parameters}
     for unit in learner.chain.units[:4]:
         assert not {id(p) for p in unit.module.parameters()} & inside
         assert all(p.grad is None for p in unit.module.parameters())
@@ -109,7 +109,7 @@ def test_returning_units_bring_exactly_the_weights_they_left_with() -> None:
     learner.trainer.move_cut(0, fresh=True)
     after = {n: t for u in learner.chain.units[:4] for n, t in u.module.state_dict().items()}
     assert all(torch.equal(t, after[n]) for n, t in before.items())
-    trained = {id(p) for g in learner.trainer.optimizer.sgd.param_groups for p in g["params"]}
+    trained = {id(p) for p in learner.trainer.optimizer.parameters}
     assert {id(p) for p in learner.chain.parameters()} == trained
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from learndrop import networks
+from learndrop import flops, networks
 from learndrop.candidate import Candidate
 from learndrop.chain import Chain
 from learndrop.errors import DamagedFile
@@ -86,6 +86,24 @@ def test_attention_is_counted() -> None:
     tokens, width = 5, 768
     layer = 2 * tokens * width * width * (4 + 8) + 2 * 2 * tokens * tokens * width
     assert chain.units[5].flops == layer
+
+
+@pytest.mark.parametrize("name", ["small-resnet10", "mobilenet_v3_small", "vit_b_16"])
+def test_numbers_or_none_the_count_is_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = cut(networks.build(name, 4, image_size=32), torch.zeros(1, 3, 32, 32))
+    counts = []
+    for most in (0, 10**15):
+        monkeypatch.setattr(flops, "SMALL", most)
+        counts.append(
+            [
+                (
+                    flops.forward_flops(u.module, u.in_shape),
+                    flops.backward_flops(u.module, u.in_shape, input_gradient=True),
+                )
+                for u in chain.units[:4]
+            ]
+        )
+    assert counts[0] == counts[1]
 
 
 def test_counting_changes_nothing_in_the_chain() -> None:
