@@ -1,7 +1,7 @@
 """Counts floating point operations of a module for one image, mostly without computing anything.
 
-torch's formulas for matrix products and convolutions (a multiply and an add are two) are summed; the
-module runs on the meta device, where tensors have shapes and no numbers. One that looks at
+torch's formulas for matrix products and convolutions (a multiply and an add are two) are summed;
+the module runs on the meta device, where tensors have shapes and no numbers. One that looks at
 numbers to find its way cannot: it runs on zeros. So does a small one, to be ready sooner: the meta
 device imports torch's compiler, as long as torch itself. Nothing here may import it but that.
 """
