@@ -62,6 +62,7 @@ def serve(settings: Settings) -> None:
             http=Protocol.within(
                 app.state.rooms.metrics.closed_because,
                 head_s=settings.head_timeout_s,
+                head_bytes=settings.max_head_bytes,
                 send_s=settings.send_timeout_s,
                 send_bytes_s=settings.send_bytes_s,
                 most=settings.max_connections,

@@ -20,7 +20,7 @@ from service.problems import KINDS, problem
 SPARE = 100
 """Connections above the bound that are answered with a refusal; more are closed at once."""
 WHY_CLOSED = ("head", "answer", "crowded")
-"""A head that did not come, an answer that was not taken, more connections than there may be."""
+"""A head that did not come or end, an answer that was not taken, more connections than may be."""
 Closed = Callable[[str], None]
 _PROBES = ("/healthz", "/readyz", "/metrics")
 
@@ -74,11 +74,13 @@ class Protocol(HttpToolsProtocol):
     heads with a problem, and refuses what comes on more than `most` connections.
 
     A request's head must be there `head_s` after its first byte, a first byte after connecting. Of
-    an answer at least `send_bytes_s` must be taken in each second, looked at each `send_s`.
-    `closed` is told why a connection was closed, one of WHY_CLOSED.
+    an answer at least `send_bytes_s` must be taken in each second, looked at each `send_s`. Beside
+    bodies `head_bytes` may come, and what is read from the socket at once. `closed` is told
+    why a connection was closed, one of WHY_CLOSED.
     """
 
     head_s = 15.0
+    head_bytes = 65536
     send_s = 30.0
     send_bytes_s = 4096.0
     most = 800
@@ -86,6 +88,7 @@ class Protocol(HttpToolsProtocol):
     _head_timer: asyncio.TimerHandle | None = None
     _send_timer: asyncio.TimerHandle | None = None
     _answers = 0
+    _unended_bytes = 0
 
     @classmethod
     def within(cls, closed: Closed, **bounds: float) -> type[Protocol]:
@@ -123,13 +126,37 @@ class Protocol(HttpToolsProtocol):
         super().on_response_complete()
         self._watch_sending()
 
+    def data_received(self, data: bytes) -> None:
+        """Bytes came; those of a head or of what follows a chunked body are kept until it ends."""
+        self._unended_bytes += len(data)
+        super().data_received(data)
+        if self._unended_bytes <= self.head_bytes or self.transport.is_closing():
+            return
+        self.closed("head")
+        if self.cycle is None or self.cycle.response_complete:
+            self.send_400_response(f"the head of the request has over {self.head_bytes} bytes")
+        else:
+            self.transport.abort()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body, which is counted where it is read."""
+        self._unended_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The last byte of a request."""
+        self._unended_bytes = 0
+        super().on_message_complete()
+
     def on_message_begin(self) -> None:
         """The first byte of a request."""
+        self._unended_bytes = 0
         self._start_timer()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """The head is there; the body has a limit of its own (`body_timeout_s`)."""
+        self._unended_bytes = 0
         self._stop_timer()
         super().on_headers_complete()
 

@@ -31,6 +31,9 @@ class ServiceSettings(Room):
     (the log has them all)."""
     api_key: SecretStr = SecretStr("")
     """What the command line shows to a service that asks for a key."""
+    max_head_bytes: int = Field(65536, ge=1024, le=MIB)
+    """Largest head of a request, address and headers together; what comes at once may be larger by
+    256 KiB."""
     max_body_bytes: int = Field(32 * MIB, ge=1024, le=1024 * MIB)
     """Largest request body, also counted while a chunked body arrives."""
     max_bodies_bytes: int = Field(256 * MIB, ge=1024)

@@ -81,6 +81,7 @@ async def limits(wired: InRooms) -> dict[str, Any]:
     return {
         "content_types": list(CONTENT_TYPES),
         "picture_formats": ["JPEG", "PNG", "WebP"],
+        "max_head_bytes": known.max_head_bytes,
         "max_body_bytes": known.max_body_bytes,
         "max_batch": known.max_batch,
         "max_image_bytes": known.max_image_bytes,
