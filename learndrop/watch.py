@@ -52,7 +52,7 @@ class Verdict:
         strengths: how far each position lies above its quiet mean, in quiet spreads.
         accuracy_before: before the alarm.
         renamed_share: share of answers that would be right under new names; None if unknown.
-        renames: which class each class was called before, where only the labels changed.
+        renames: which class each class was called before, where the labels changed.
         still: the answers are scattered, yet the statistics of all maps are as before: an onset of
             0 is a guess then, it may be the head's (head_fault.py).
     """
@@ -79,6 +79,7 @@ class Verdict:
         else:
             place = "the input" if self.onset == 0 else units[self.onset - 1]
             told = f"the change begins at {place}"
+            told += ", and the labels changed" if self.renames else ""
         if self.renamed_share is None:
             return told
         return (
@@ -171,12 +172,19 @@ class Watch:
             return Verdict(onset, strengths, accuracy)
         # the answers know better than the statistics: a turned picture has those of an upright
         # one, and a batch of unlucky pictures shifts them without meaning anything
-        if share < 0.8 * accuracy:  # scattered
-            return Verdict(onset or 0, strengths, accuracy, share, still=onset is None)
         new_names = renames(self._answers, self._targets)
+        if share < 0.8 * accuracy:  # scattered
+            both = share >= 0.5 and share >= self._right_as_named() + 0.25
+            told = new_names if both else {}
+            return Verdict(onset or 0, strengths, accuracy, share, told, still=onset is None)
         if not new_names:  # right under the old names as often: these say nothing then
             return Verdict(onset, strengths, accuracy)
         return Verdict(None, strengths, accuracy, share, new_names)
+
+    def _right_as_named(self) -> float:
+        """Share of the trial's answers that are right under the names that the classes have."""
+        pairs = zip(self._answers, self._targets, strict=True)
+        return sum(a == t for a, t in pairs) / len(self._targets)
 
     def to_json(self) -> dict[str, Any]:
         """The state, for a checkpoint."""

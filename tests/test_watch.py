@@ -42,3 +42,17 @@ def test_swapped_names_are_found() -> None:
 def test_answers_that_went_astray_under_the_old_names_are_no_change_of_names() -> None:
     verdict = judged(0.3, 0.45, swapped=False)
     assert verdict.renames == {} and verdict.renamed_share is None
+
+
+def test_names_that_changed_with_the_pictures_are_found() -> None:
+    """Under new names most answers are right, though fewer than before: both have changed."""
+    verdict = judged(0.05, 0.4, swapped=True)
+    assert verdict.onset == 0 and verdict.renames == {0: 1, 1: 0, 2: 3, 3: 2}
+    told = verdict.cause(["only"])
+    assert told.startswith("the change begins at the input, and the labels changed; with new names")
+
+
+def test_scattered_answers_tell_no_names() -> None:
+    """Chance lets some labels have half of one answer; that is no name."""
+    verdict = judged(0.05, 0.9, swapped=False)
+    assert verdict.onset == 0 and verdict.renames == {}
