@@ -42,7 +42,8 @@ def zipped(packed: bool = False, **members: bytes) -> bytes:
     """A .npz of these .npy files."""
     out = io.BytesIO()
     method = zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED
-    with zipfile.ZipFile(out, "w", method) as file:
+    # level 1: zeros of a bomb are packed 230 to 1, and three times as fast as 1000 to 1
+    with zipfile.ZipFile(out, "w", method, compresslevel=1) as file:
         for name, data in members.items():
             file.writestr(f"{name}.npy", data)
     return out.getvalue()
