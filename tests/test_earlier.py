@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,10 @@ from learndrop import checkpoint
 from learndrop.earlier import Earlier, Ended, restored
 from learndrop.learner import Learner
 from learndrop.watch import Verdict
-from tests.learning import digits, learn, quick_learner, quick_settings
+from tests.learning import digits, learn, learned, quick_learner, quick_settings
+
+LENGTH = 3000
+TWO = 2 * LENGTH - 16  # samples of two worlds, in whole batches
 
 
 def ended(world: int) -> Ended:
@@ -23,20 +27,27 @@ def weights(value: float) -> dict[str, torch.Tensor]:
     return {"w": torch.full((4,), value)}  # 16 bytes
 
 
+def after_two(world: str) -> Learner:
+    """A learner of two worlds and then of this one. The first two are learned once a process."""
+    learner = learned(TWO, "clean", "rotated90", "clean", length=LENGTH)
+    size = learner.settings.batch
+    stream = digits("clean", "rotated90", world, length=LENGTH)  # alike in the first two worlds
+    for batch in islice(stream.batches(size), TWO // size, None):
+        learner.learn(batch)
+    return learner
+
+
 @pytest.fixture(scope="module")
-def came_back() -> tuple[Learner, list[str]]:
-    learner = quick_learner()
-    return learner, learn(learner, digits("clean", "rotated90", "clean", length=3000))
+def came_back() -> Learner:
+    return after_two("clean")
 
 
 def kinds(learner: Learner) -> list[str]:
     return [e.detail["kind"] for e in learner.recent_events if e.type == "reset"]
 
 
-def test_weights_of_a_world_that_comes_back_come_back(
-    came_back: tuple[Learner, list[str]],
-) -> None:
-    learner, _ = came_back
+def test_weights_of_a_world_that_comes_back_come_back(came_back: Learner) -> None:
+    learner = came_back
     assert kinds(learner) == ["touched", "earlier"]
     reset = [e for e in learner.recent_events if e.type == "reset"][-1]
     assert re.search(r"samples 0 to (29|30)\d\d", reset.cause)  # the first world
@@ -45,8 +56,8 @@ def test_weights_of_a_world_that_comes_back_come_back(
     assert [e.world for e in learner.earlier.worlds] == [1]  # the turned one waits now
 
 
-def test_its_samples_are_of_the_present_world_again(came_back: tuple[Learner, list[str]]) -> None:
-    replay = came_back[0].replay
+def test_its_samples_are_of_the_present_world_again(came_back: Learner) -> None:
+    replay = came_back.replay
     ids, worlds = replay.ids[: replay.size], replay.worlds[: replay.size]
     of_the_first, of_the_second = ids < 2500, (ids > 3100) & (ids < 4900)
     assert of_the_first.any() and (worlds[of_the_first] == replay.world).all()
@@ -54,8 +65,7 @@ def test_its_samples_are_of_the_present_world_again(came_back: tuple[Learner, li
 
 
 def test_a_new_world_is_learned_though_an_old_one_is_known() -> None:
-    learner = quick_learner()
-    learn(learner, digits("clean", "rotated90", "noise90", length=3000))
+    learner = after_two("noise90")
     assert "earlier" not in kinds(learner)
     assert learner.life.drifts >= 1
 
@@ -64,8 +74,7 @@ def test_a_new_world_is_learned_though_an_old_one_is_known() -> None:
 def test_the_lesser_evil_in_a_world_that_is_new_is_no_world_that_came_back(
     world: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learner = quick_learner()
-    learn(learner, digits("clean", length=3000))
+    learner = learned(LENGTH, "clean")
     known = {n: t.clone() for n, t in learner.chain.state_dict().items()}
     learner.earlier.keep(Ended(0, 0, 3000, learner.progress.newest_accuracy(256), 0), known)
     with torch.no_grad():  # present weights that answer nothing right in any world
@@ -120,10 +129,8 @@ def test_a_head_that_has_grown_keeps_its_new_rows() -> None:
         assert not rows or torch.equal(tensor[rows:], grown[name][rows:])
 
 
-def test_a_checkpoint_takes_the_kept_worlds_along(
-    came_back: tuple[Learner, list[str]], tmp_path: Path
-) -> None:
-    learner, _ = came_back
+def test_a_checkpoint_takes_the_kept_worlds_along(came_back: Learner, tmp_path: Path) -> None:
+    learner = came_back
     checkpoint.save(learner, tmp_path, position="7-0", keep=1)
     found = checkpoint.load_latest(tmp_path, quick_settings())
     assert found is not None
