@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -131,16 +132,19 @@ def test_a_mistyped_command_is_told_its_neighbour() -> None:
 
 @pytest.mark.parametrize(
     ("process", "end"),
-    [("service", {"LEARNDROP_HOST": "0.0.0.0"}), ("worker", {"LEARNDROP_NETWORK": "none"})],
+    [("service", {"LEARNDROP_HOST": "0.0.0.0"}), ("worker", {"LEARNDROP_METRICS_PORT": "taken"})],
 )
 def test_a_process_warns_of_a_variable_that_is_no_setting(
     process: str, end: dict[str, str], tmp_path: Path
 ) -> None:
     known = {k: v for k, v in os.environ.items() if not k.startswith("LEARNDROP_")}
-    given = {**known, **end, "LEARNDROP_DATA_DIR": str(tmp_path), "LEARNDROP_RAET": "hush"}
-    done = subprocess.run(
-        [sys.executable, "-m", process], env=given, capture_output=True, text=True, check=False
-    )
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        end = {k: v.replace("taken", port) for k, v in end.items()}
+        given = {**known, **end, "LEARNDROP_DATA_DIR": str(tmp_path), "LEARNDROP_RAET": "hush"}
+        done = subprocess.run(
+            [sys.executable, "-m", process], env=given, capture_output=True, text=True, check=False
+        )
     assert done.returncode in {1, 2}  # `end` sees to that: only the start is of interest
     assert "LEARNDROP_RAET is no setting; near: LEARNDROP_RATE" in done.stderr
     assert "hush" not in done.stderr

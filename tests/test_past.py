@@ -17,7 +17,7 @@ from learndrop.cli import app
 from learndrop.errors import NotFound
 from tests.learning import digits, quick_settings
 
-LENGTH = 1504
+LENGTH = 1024
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_the_command_shows_both_and_plays_an_export_like_the_archive(
     out = tmp_path / "past.npz"
     done = run(past, "export", str(out))
     assert done.exit_code == 0, done.output
-    assert "3,008 samples of 10 segments" in done.output
+    assert "2,048 samples of 7 segments" in done.output
     with np.load(out) as arrays:
         assert len(arrays["labels"]) == 2 * LENGTH
     done = run(past, "replay", str(out), "--set", "drift_delta=1e-300", "--json")
