@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 
 SMALL = 1_000_000_000  # multiplications of a forward pass, about: hundredths of a second
 
@@ -32,7 +32,6 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's ha
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.counted, self.attended = 0, False
-        self._formulas = FlopCounterMode(display=False).flop_registry
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -43,7 +42,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's ha
     ) -> Any:
         kwargs = kwargs or {}
         self.attended = self.attended or "attention" in str(func)
-        formula = self._formulas.get(func._overloadpacket)
+        formula = flop_registry.get(func._overloadpacket)
         if formula is None:
             with self:
                 parts = func.decompose(*args, **kwargs)

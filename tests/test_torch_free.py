@@ -26,38 +26,39 @@ def test_importing_it_leaves_torch_out(module: str) -> None:
 
 def test_the_client_needs_nothing_of_the_service() -> None:
     """The wheel holds only learndrop, and installs without its extras."""
-    code = (
-        "import sys, learndrop.client;"
-        "print(*sorted({m.split('.')[0] for m in sys.modules}"
-        " & {'service', 'worker', 'deploy', 'fastapi', 'redis', 'PIL', 'torch', 'river'}))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.strip() == "" and done.returncode == 0
+    unwanted = {"service", "worker", "deploy", "fastapi", "redis", "PIL", "torch", "river"}
+    assert loaded("import learndrop.client", unwanted) == set()
 
 
 def test_a_decoder_needs_nothing_but_what_decodes() -> None:
     """What is there when a stranger's picture goes wrong; and there is a process of it for each."""
-    code = (
-        "import sys, service.decoder;"
-        "print(*sorted({m.split('.')[0] for m in sys.modules}"
-        " & {'asyncio', 'fastapi', 'orjson', 'pydantic', 'redis', 'starlette', 'structlog'}))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.strip() == "" and done.returncode == 0
+    unwanted = {"asyncio", "fastapi", "orjson", "pydantic", "redis", "starlette", "structlog"}
+    assert loaded("import service.decoder", unwanted) == set()
 
 
 def test_answering_and_learning_with_a_network_of_our_own_leave_what_is_slow_out() -> None:
     """torch's compiler and what pulls it in, scikit-learn: 160 MiB and seconds at every start."""
     code = (
-        "import sys, service.model, learndrop.learner as learner;"
+        "import service.model, learndrop.learner as learner;"
         "from learndrop.datasets import load; from learndrop.messages import Sample;"
         "from learndrop.settings import Settings;"
         "data = load('digits', 32, 16);"
         "samples = [Sample(i, l, 0.0) for i, l in zip(data.images, data.labels)];"
         "made = learner.Learner(Settings(network='small-resnet10'));"
-        "made.learn(samples); made.learn(samples); made.export();"
-        "print(*sorted({'torchvision', 'torch._dynamo', 'sympy', 'scipy', 'sklearn', 'river.drift'}"
-        " & set(sys.modules)))"
+        "made.learn(samples); made.learn(samples); made.export()"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.strip() == "" and done.returncode == 0, done.stderr
+    unwanted = {"torchvision", "torch._dynamo", "sympy", "scipy", "sklearn", "river.drift"}
+    assert loaded(code, unwanted) == set()
+
+
+def loaded(code: str, unwanted: set[str]) -> set[str]:
+    """Which of these modules a process has that runs the code; a package counts for its parts."""
+    names = f"{{m for n in sys.modules for m in (n, n.split('.')[0])}} & {unwanted!r}"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; {code}; print(*sorted({names}))"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
