@@ -1,7 +1,8 @@
 """Decides when the stream has changed, from the test-then-train errors.
 
 River's ADWIN does the statistics; around it: a minimum of samples, a cool-down, one event a drift,
-a reset by hand. Only a rise of the error counts: getting better is no drift.
+a reset by hand. Only a rise of the error counts: getting better is no drift, and no reason to forget
+what the error was.
 """
 
 from __future__ import annotations
@@ -68,8 +69,22 @@ class DriftDetector:
         self._adwin = _adwin(self.delta)
 
     def _feed(self, wrong: bool) -> None:
+        if self._adwin.drift_detected:
+            self._keep_window()
         self._adwin.update(int(wrong))
         self._history.append(wrong)
+
+    def _keep_window(self) -> None:
+        """Go on with the window that ADWIN has kept at a change that was no drift for us.
+
+        River's begins from nothing at the update after any change, also one for the better: a
+        drift that comes next would have nothing before it to be compared with, and would never be
+        noticed. The algorithm itself (Bifet and Gavalda 2007) goes on with the newer part.
+        """
+        kept = self._history[-self.width :]
+        self._adwin = _adwin(self.delta)
+        for wrong in kept:
+            self._adwin.update(int(wrong))
 
     def _replay(self, history: list[bool]) -> None:
         self.reset()

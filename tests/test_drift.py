@@ -38,6 +38,20 @@ def test_getting_better_is_no_drift() -> None:
     assert alarms(DriftDetector(0.002, 512), errors(0.8, 3000) + errors(0.2, 3000, 1)) == []
 
 
+def test_a_drift_is_noticed_whenever_it_comes_while_the_error_falls() -> None:
+    """Each time the fall is seen, the worse part of the window goes; the better one has to stay."""
+    falling = [w for i, rate in enumerate((0.4, 0.2, 0.15, 0.1, 0.07)) for w in errors(rate, 600, i)]
+    risen = errors(0.6, 600, 9)
+    missed = []
+    for at in range(800, len(falling), 10):
+        detector = DriftDetector(0.002, 512)
+        assert alarms(detector, falling[:at]) == []
+        found = alarms(detector, risen)
+        if len(found) != 1 or found[0] > 200:
+            missed.append(at)
+    assert missed == []
+
+
 def test_no_second_alarm_in_the_cool_down() -> None:
     stream = errors(0.1, 1000) + errors(0.5, 300, 1) + errors(0.9, 300, 2)
     found = alarms(DriftDetector(0.002, 2000), errors(0.1, 2000) + stream)
