@@ -16,7 +16,8 @@ from torch import Tensor
 from learndrop.klt import Klt, fits
 
 FIRST = 32  # maps from which scales are taken
-KLT_SHARE = 2.0  # bytes of a map for each byte of the picture, at most, with the strongest codec
+MOST_SHARE = 2.0  # bytes of a map for each byte of the picture, at most, unless a codec is named
+EXACT = "bf16"  # no look has ever told it from the maps themselves
 
 
 class Codec(Protocol):
@@ -144,14 +145,17 @@ def make(name: str, shape: tuple[int, ...], image_size: int) -> Codec:
         image_size: side of the pictures that they are made of, in pixels.
     """
     if name == "klt" and fits(shape):
-        return Klt(shape, int(KLT_SHARE * 3 * image_size**2))
+        return Klt(shape, int(MOST_SHARE * 3 * image_size**2))
     return Bf16(shape) if name == "bf16" else Int8(shape)
 
 
-def by_bytes(shape: tuple[int, ...]) -> list[str]:
-    """Names of the codecs for maps of that shape, from the fewest bytes to the most.
+def by_bytes(shape: tuple[int, ...], image_size: int) -> list[str]:
+    """Names of the codecs for maps of that shape, from the fewest bytes to the most; without those
+    that hold more than `MOST_SHARE` of the pictures' bytes, from which a map can be made anew.
 
-    >>> by_bytes((32, 16, 16)), by_bytes((512,))
-    (['klt', 'int8', 'bf16'], ['int8', 'bf16'])
+    >>> by_bytes((32, 16, 16), 32), by_bytes((32, 8, 8), 32), by_bytes((512,), 32)
+    (['klt'], ['klt', 'int8', 'bf16'], ['int8', 'bf16'])
     """
-    return ["klt", "int8", "bf16"] if fits(shape) else ["int8", "bf16"]
+    names = ["klt", "int8", "bf16"] if fits(shape) else ["int8", "bf16"]
+    most = MOST_SHARE * 3 * image_size**2
+    return [name for name in names if make(name, shape, image_size).row_bytes <= most]

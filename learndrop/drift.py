@@ -1,13 +1,14 @@
 """Decides when the stream has changed, from the test-then-train errors.
 
-River's ADWIN does the statistics; around it: a minimum of samples, a cool-down, one event a drift,
-a reset by hand. Only a rise of the error counts: getting better is no drift, and no reason to forget
-what the error was.
+River's ADWIN does the statistics; around it: a minimum of samples, a cool-down, one event a
+drift, a reset by hand. Only a rise of the error counts: getting better is no drift, and no reason
+to forget what the error was.
 """
 
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping
 from functools import cache
 from importlib.util import module_from_spec, spec_from_file_location
@@ -25,7 +26,8 @@ class DriftDetector:
 
     Args:
         delta: confidence of ADWIN; smaller means fewer alarms.
-        cooldown: samples after a reset in which no drift is declared.
+        cooldown: samples after a reset in which no drift is declared; one that began there and
+            lasts is declared at its end.
     """
 
     def __init__(self, delta: float, cooldown: int) -> None:
@@ -34,6 +36,7 @@ class DriftDetector:
         self.before = 0.0
         self.after = 0.0
         self._history: list[bool] = []
+        self._held: float | None = None  # the error before a rise in the cool-down
         self._adwin: Any = _adwin(delta)
 
     @property
@@ -53,19 +56,29 @@ class DriftDetector:
 
     def update(self, wrong: bool) -> None:
         """Take the next error; `drift_detected`, `before` and `after` then tell the verdict."""
-        before = self.error
-        self._feed(wrong)
-        alarmed = bool(self._adwin.drift_detected)
-        self.drift_detected = alarmed and self.seen > self.cooldown and self.error > before
-        if self.drift_detected:
-            self.before, self.after = before, self.error
+        self._take(wrong)
         if len(self._history) >= HISTORY_LIMIT:
             self._replay(self._history[-HISTORY_LIMIT // 5 :])
+
+    def _take(self, wrong: bool) -> None:
+        before = self.error
+        self._feed(wrong)
+        rose = bool(self._adwin.drift_detected) and self.error > before
+        if rose and self.seen <= self.cooldown:
+            self._held = before if self._held is None else min(before, self._held)
+            rose = False
+        if self._held is not None and self.seen > self.cooldown:
+            before, self._held = self._held, None
+            rose = rose or self.error > before + 3 * spread(before, self.width)
+        self.drift_detected = rose
+        if rose:
+            self.before, self.after = before, self.error
 
     def reset(self) -> None:
         """Start anew; the cool-down begins here."""
         self.drift_detected = False
         self._history = []
+        self._held = None
         self._adwin = _adwin(self.delta)
 
     def _feed(self, wrong: bool) -> None:
@@ -89,7 +102,7 @@ class DriftDetector:
     def _replay(self, history: list[bool]) -> None:
         self.reset()
         for wrong in history:
-            self._feed(wrong)
+            self._take(wrong)
 
     def to_json(self) -> dict[str, Any]:
         """Everything needed to go on identically: river's objects have no safe format of their
@@ -101,6 +114,15 @@ class DriftDetector:
         """Take back what `to_json` wrote."""
         packed = np.frombuffer(base64.b64decode(data["errors"]), np.uint8)
         self._replay([bool(b) for b in np.unpackbits(packed)[: data["seen"]]])
+
+
+def spread(share: float, n: int) -> float:
+    """Standard error of the share of n samples, of at least that of a share of 1 %.
+
+    >>> spread(0.5, 100)
+    0.05
+    """
+    return math.sqrt(max(share * (1.0 - share), 0.01) / max(1, n))
 
 
 def _adwin(delta: float) -> Any:

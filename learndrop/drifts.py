@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from learndrop import moving
+from learndrop import moving, witness
 from learndrop.candidate import LIFE, Candidate
 from learndrop.earlier import Ended, fits_better, is_back, restored
 from learndrop.head_fault import head_alone
@@ -50,6 +50,7 @@ def answer(learner: Learner, noticed: Alarm | Verdict | None) -> None:
         learner.replay.new_world(since=learner.progress.samples - noticed.samples)
         before, after = noticed.before, noticed.after
         learner.tell("drift", noticed.cause, error_before=before, error_after=after)
+        witness.call(learner)
     elif isinstance(noticed, Verdict):
         _take_in(learner, noticed)
     elif learner.watch.warned and _may_begin(learner):
@@ -94,6 +95,8 @@ def check_recovery(learner: Learner) -> None:
     trial = learner.recovery
     if trial is None or learner.progress.samples < trial.due_samples:
         return
+    if learner.watch.monitor.on_trial:  # the verdict begins another one
+        return
     learner.recovery = None
     n = learner.settings.window * learner.settings.batch
     now = learner.progress.newest_accuracy(n)
@@ -135,6 +138,7 @@ def _end_world(learner: Learner, alarm: Alarm) -> None:
 
 def _take_in(learner: Learner, verdict: Verdict) -> None:
     """Some batches after the alarm: do what the change asks for."""
+    learned = witness.dismiss(learner)
     verdict = _told_from_head(learner, verdict)
     learner.trainer.rename(verdict.renames)
     learner.replay.misname({*verdict.renames, *verdict.renames.values()})
@@ -159,6 +163,9 @@ def _take_in(learner: Learner, verdict: Verdict) -> None:
         if fits_better(own, others, n) and own > now:
             _take_over(learner, candidate)
             back_to, kind = 0, "candidate"
+    if learned and kind == "touched" and back_to < depth and not verdict.renames:
+        restored(learner.chain, learned)  # whole: the later units have learned with the earlier
+        learner.adapt_statistics()
     learner.recovery = Recovery(before, _due(learner), back_to, share)
     names = learner.classes
     names_of_units = [u.name for u in learner.chain.units]

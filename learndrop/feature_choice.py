@@ -3,8 +3,9 @@
 With the setting `smallest` the smallest codec is used from the start and watched: arriving samples,
 which the network has not learned yet, are answered from their decoded maps as well. Their exact
 answers are there anyway (the test before training), so a look costs one pass of the tail. A codec
-that costs accuracy gives way to the next larger one. With `auto` a clock is asked too: where making
-maps anew takes less time than storing and reading them, nothing is stored at all.
+that costs accuracy gives way to the next larger one, and to none at all where that would hold more
+than twice the bytes of the pictures: a map can be made of these anew. With `auto` a clock is asked
+too: where making maps anew takes less time than storing and reading them, nothing is stored.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+from learndrop.codecs import EXACT
 
 LEAST = 256  # samples, until the gate has an opinion
 EVERY = 32  # batches between two looks from then on
@@ -166,9 +169,8 @@ class FeatureChoice:
             return None
         if not self.gated:
             return self.setting
-        names = self.names(self.cut)
         failed = self.failed.get(self.cut, {})
-        return next((n for n in names if n not in failed), names[-1])
+        return next((n for n in self.names(self.cut) if n not in failed), None)
 
     @property
     def timing(self) -> bool:
@@ -182,8 +184,8 @@ class FeatureChoice:
             cost: FLOPs of that.
             done: FLOPs of everything so far.
         """
-        if not self.gated or self.recompute or self.name == self.names(self.cut)[-1]:
-            return False  # the largest has none that could take its place
+        if not self.gated or self.name in (None, EXACT):
+            return False
         self.batches += 1
         due = self.figures.samples < LEAST or self.batches % EVERY == 0
         return due and self.spent + cost <= MOST_FLOPS * done
@@ -193,8 +195,9 @@ class FeatureChoice:
         if not self.gated or self.recompute:
             return False
         name = self.name
-        assert name is not None
-        if self.figures.fails() and name != self.names(self.cut)[-1]:
+        if name is None:
+            return False
+        if self.figures.fails() and name != EXACT:
             self.failed.setdefault(self.cut, {})[name] = self.figures.told()
             return True
         if self.setting == "auto" and self.figures.does_not_pay():
@@ -215,6 +218,8 @@ class FeatureChoice:
                 f"nothing is stored: a stored map took {1e3 * f.store_s / max(1, f.read):.2f} ms,"
                 f" a map made anew {1e3 * f.make_s / max(1, f.made):.2f} ms"
             )
+        elif self.name is None:
+            told.append("nothing is stored: the next would hold more than twice the pixels' bytes")
         elif f.samples:
             told.append(f"{self.name}: {f.told()}")
         return "; ".join(told)

@@ -228,7 +228,7 @@ class FeatureKeeping:
 
     def _names(self, cut: int) -> list[str]:
         shape = self._trainer.chain.units[cut - 1].out_shape
-        return codecs.by_bytes(shape)
+        return codecs.by_bytes(shape, self._settings.image_size)
 
     def _codec(self, name: str, shape: tuple[int, ...]) -> codecs.Codec:
         return codecs.make(name, shape, self._settings.image_size)

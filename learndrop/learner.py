@@ -47,6 +47,7 @@ from learndrop.spec import NetworkSpec
 from learndrop.trainer import Trainer
 from learndrop.versions import pack
 from learndrop.watch import Watch
+from learndrop.witness import Witness
 
 
 class Learner:
@@ -93,6 +94,7 @@ class Learner:
         self.hurry = Hurry(settings, self.ledger)
         self.earlier = Earlier(settings.earlier_worlds, settings.earlier_bytes)
         self.candidate: Candidate | None = None
+        self.witness: Witness | None = None
         self.life = Life()
         self.recovery: Recovery | None = None
         self.returned: set[int] = set()
@@ -212,18 +214,7 @@ class Learner:
     def bring_back(self, back_to: int, cause: str, **detail: Any) -> None:
         """Train from unit `back_to` on, with a fresh optimizer and rate: at a drift, or by somebody
         who knows of one. `detail` goes into the event."""
-        depth = self.trainer.cut
-        self.trainer.move_cut(back_to, fresh=True)
-        self.trainer.forget_momentum()
-        self.returned |= set(range(back_to, depth))
-        self.life.world_start, self.life.resets = self.progress.samples, self.life.resets + 1
-        self.settling.start_over(back_to)
-        self.guard.end_window()  # the way back from here is not one behind the change
-        self.belief.new_world()
-        self.rehearsal.open_store()
-        self.settling.scorer.start(self.trainer.trained)
-        self.publish_soon()
-        self.tell("reset", cause, returned=max(0, depth - back_to), **detail)
+        moving.bring_back(self, back_to, cause, **detail)
 
     def adapt_statistics(self, start: int = 0) -> None:
         """Take BatchNorm's statistics anew from the newest samples of the present world; the units

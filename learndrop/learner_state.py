@@ -21,6 +21,7 @@ from learndrop.life import Life, Recovery
 from learndrop.precision import Choice
 from learndrop.settings import Settings
 from learndrop.spec import NetworkSpec
+from learndrop.witness import Witness
 
 # What the first learndrop of this format knows of both. It takes nothing else there, and must still
 # read what this one writes: all that is younger has names of its own.
@@ -49,6 +50,7 @@ def tensors_of(learner: Learner) -> dict[str, Tensor]:
         "belief": learner.belief.tensors(),
         "earlier": learner.earlier.tensors(),
         "candidate": learner.candidate.tensors() if learner.candidate else {},
+        "witness": learner.witness.tensors() if learner.witness else {},
         "other": {
             "long_run": torch.from_numpy(learner.labels.long_run),
             "torch_rng": torch.get_rng_state(),
@@ -87,6 +89,7 @@ def values_of(learner: Learner) -> dict[str, Any]:
         "belief": learner.belief.to_json(),
         "earlier": learner.earlier.to_json(),
         "candidate": learner.candidate.to_json() if learner.candidate else None,
+        "witness": learner.witness.to_json() if learner.witness else None,
     }
 
 
@@ -140,6 +143,8 @@ def restored(
         learner.candidate = Candidate.from_state(
             learner.trainer, parts["candidate"], values["candidate"]
         )
+    if values.get("witness"):
+        learner.witness = Witness.from_state(learner.trainer, parts["witness"], values["witness"])
     torch.set_rng_state(parts["other"]["torch_rng"])
     if learner.device.type == "cuda" and "cuda_rng" in parts["other"]:
         torch.cuda.set_rng_state(parts["other"]["cuda_rng"], learner.device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from learndrop.learner import Learner
@@ -39,6 +39,22 @@ def drop_to(learner: Learner, cut: int, cause: str) -> None:
     learner.life.drops += 1
     learner.publish_soon()
     learner.tell("drop", cause)
+
+
+def bring_back(learner: Learner, back_to: int, cause: str, **detail: Any) -> None:
+    """Train from unit `back_to` on in what is a new world; `detail` goes into the event."""
+    depth, life = learner.trainer.cut, learner.life
+    learner.trainer.move_cut(back_to, fresh=True)
+    learner.trainer.forget_momentum()
+    learner.returned |= set(range(back_to, depth))
+    life.world_start, life.resets = learner.progress.samples, life.resets + 1
+    learner.settling.start_over(back_to)
+    learner.guard.end_window()  # the way back from here is not one behind the change
+    learner.belief.new_world()
+    learner.rehearsal.open_store()
+    learner.settling.scorer.start(learner.trainer.trained)
+    learner.publish_soon()
+    learner.tell("reset", cause, returned=max(0, depth - back_to), **detail)
 
 
 def close(learner: Learner, cut: int, cause: str) -> None:

@@ -32,10 +32,15 @@ def notice(learner: Learner, batch: Batch) -> NDArray[np.bool_]:
         learner.rule(ruling)
     if believed.any():
         rows = slice(None) if believed.all() else torch.from_numpy(believed)
-        with learner.timed("test"):  # the logits grow with the labels
-            learner.watch.look([t[rows] for t in (batch.x, *batch.outputs[:-1])])
+        outputs, answers = batch.outputs, batch.answers
+        with learner.timed("test"):
+            if learner.witness is not None:  # the learner has moved since the alarm
+                outputs, answers = learner.witness.look(batch.x, len(learner.classes))
+                learner.ledger.probe(len(batch.x))
+            # the logits grow with the labels
+            learner.watch.look([t[rows] for t in (batch.x, *outputs[:-1])])
         # what is too new to be answered right says nothing of a change either
         told = believed & ~learner.labels.are_newcomers(targets)
-        noticed = learner.watch.update(right[told].tolist(), batch.answers[told], targets[told])
+        noticed = learner.watch.update(right[told].tolist(), answers[told], targets[told])
         drifts.answer(learner, noticed)
     return chosen

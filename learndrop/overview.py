@@ -15,7 +15,8 @@ def overview(learner: Learner) -> dict[str, Any]:
     """The learner's state.
 
     Unit states: `training`; `frozen` (on probation, no gradient, not yet dropped); `dropped`;
-    `returned` (in training again since a drift); `thawed` (dropped, and in training for a window).
+    `returned` (in training again since a drift); `thawed` (dropped, and in training for a window,
+    or until the verdict on a drift).
     """
     ledger = learner.ledger
     rows = unit_rows(learner)
@@ -98,6 +99,9 @@ def unit_rows(learner: Learner) -> list[dict[str, Any]]:
     settling = learner.settling
     frozen_from = settling.probation.back_to if settling.probation else cut
     thawed = settling.thawing.trial.back_to if settling.thawing.trial else 0
+    how_long = "for one window"
+    if learner.witness is not None:
+        thawed, how_long = learner.witness.cut, "until the drift's verdict"
     whole = sum(u.flops for u in learner.chain.units) or 1
     rows = []
     for unit in learner.chain.units:
@@ -107,7 +111,7 @@ def unit_rows(learner: Learner) -> list[dict[str, Any]]:
         if position >= len(learner.chain.units) - learner.settings.keep_units:
             why = "the last units are never dropped"
         if position < thawed:
-            state, why = "thawed", "dropped, and in training for one window"
+            state, why = "thawed", f"dropped, and in training {how_long}"
         elif position >= cut:
             state = "returned" if position in learner.returned else "training"
         elif position >= frozen_from:

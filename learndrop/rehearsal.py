@@ -86,11 +86,12 @@ class Rehearsal:
         if self._settings.replays != "auto":
             return int(self._settings.replays)
         cut = self._trainer.cut
-        if cut and self._settings.budget == "replays":
+        stored = cut and self.keeping.choice.name is not None
+        if stored and self._settings.budget == "replays":
             return affordable(self._ledger.step_costs(), cut)
         young = from_scratch and in_world < 2 * self._settings.rate_halving
         usual = replays_for(narrow=self.narrow, young=young)
-        if cut and self.replay.world and in_world < self._settings.rate_halving:
+        if stored and self.replay.world and in_world < self._settings.rate_halving:
             # a new world on stored maps: they are exact, and as many as cost no more than the units
             # that are out would have
             return max(usual, min(3, affordable(self._ledger.step_costs(), cut)))
@@ -101,10 +102,10 @@ class Rehearsal:
 
         Where maps are stored, replays come from there but for a quarter, which comes from
         anywhere and fills the store: never a stall to build it, never a store that cannot learn
-        of other classes. Where storing does not pay, they come from anywhere; and where few
+        of other classes. Where nothing is stored, they come from anywhere; and where few
         classes arrive, for the maps of what arrives are stored first, and those of the other
         classes are the ones that are needed: each class is as likely as any other then."""
-        anywhere = self.narrow or self.keeping.choice.recompute
+        anywhere = self.narrow or self.keeping.choice.name is None
         if n == 0 or self._trainer.cut == 0 or anywhere:
             return self.replay.draw(n, balanced=self.narrow)
         if not len(self.features):

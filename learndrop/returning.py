@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load
 from torch import Tensor
 
-from learndrop import moving
+from learndrop import moving, witness
 from learndrop.errors import DamagedFile
 from learndrop.heads import begun_anew, with_rows_since
 from learndrop.trainer import Trainer
@@ -64,6 +64,7 @@ def put_back(learner: Learner, parts: Mapping[str, bytes] | None) -> None:
     else:
         weights = with_rows_since(tensors_of(parts), present)
     moving.abandon_thaw(learner, "other weights are taken")
+    witness.dismiss(learner)
     learner.chain.load_state_dict(weights)
     if parts is None:  # nothing below the cut has learned anything
         learner.trainer.move_cut(0, fresh=True)

@@ -157,12 +157,13 @@ class Settling:
 
     @cached_property
     def row_bytes(self) -> list[int]:
-        """Bytes of one stored map, by cut, in the codec that is used at first."""
+        """Bytes of one stored map, by cut, in the codec that is used at first; 0 where none is."""
         name, size = self._settings.feature_codec, self._settings.image_size
         shapes = [u.out_shape for u in self._chain.units[:-1]]
+        firsts = [codecs.by_bytes(s, size)[:1] if name in CHOOSES else [name] for s in shapes]
         return [0] + [
-            codecs.make(codecs.by_bytes(s)[0] if name in CHOOSES else name, s, size).row_bytes
-            for s in shapes
+            codecs.make(first[0], shape, size).row_bytes if first else 0
+            for first, shape in zip(firsts, shapes, strict=True)
         ]
 
     def tensors(self) -> dict[str, Tensor]:

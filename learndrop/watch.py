@@ -7,7 +7,6 @@ changed or the pictures, and where that begins.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from learndrop.drift import DriftDetector
+from learndrop.drift import DriftDetector, spread
 from learndrop.location import FEW, ActivationMonitor, renamed_share, renames
 
 WARNING = 20.0  # times the detector's delta: a warning comes sooner and is often none
@@ -144,8 +143,7 @@ class Watch:
         if n < FEW or self.detector.seen < FEW:
             return None
         before, now = self.detector.error, 1.0 - sum(self._of_others) / n
-        spread = math.sqrt(max(before * (1.0 - before), 0.01) / n)
-        return Alarm(before, now, n) if now > before + 3 * spread else None
+        return Alarm(before, now, n) if now > before + 3 * spread(before, n) else None
 
     def withdraw(self) -> None:
         """Take the last alarm back: it was none."""

@@ -57,8 +57,12 @@ def test_the_layout_in_memory_does_not_matter(name: str) -> None:
 
 def test_the_names_are_in_the_order_of_their_bytes() -> None:
     for shape in SHAPES:
-        sizes = [codecs.make(n, shape, 16).row_bytes for n in codecs.by_bytes(shape)]
-        assert sizes == sorted(set(sizes))
+        for size in (4, 16, 64):
+            names = codecs.by_bytes(shape, size)
+            sizes = [codecs.make(n, shape, size).row_bytes for n in names]
+            assert sizes == sorted(set(sizes))
+            assert all(s <= 2 * 3 * size**2 for s in sizes)
+        assert names[-1] == codecs.EXACT  # of large pictures no map of these shapes is too big
 
 
 def test_big_maps_take_at_most_twice_the_bytes_of_their_picture() -> None:

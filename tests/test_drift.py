@@ -39,8 +39,9 @@ def test_getting_better_is_no_drift() -> None:
 
 
 def test_a_drift_is_noticed_whenever_it_comes_while_the_error_falls() -> None:
-    """Each time the fall is seen, the worse part of the window goes; the better one has to stay."""
-    falling = [w for i, rate in enumerate((0.4, 0.2, 0.15, 0.1, 0.07)) for w in errors(rate, 600, i)]
+    """Each time the fall is seen, the worse part of the window goes; the better one stays."""
+    rates = (0.4, 0.2, 0.15, 0.1, 0.07)
+    falling = [w for i, rate in enumerate(rates) for w in errors(rate, 600, i)]
     risen = errors(0.6, 600, 9)
     missed = []
     for at in range(800, len(falling), 10):
@@ -56,6 +57,25 @@ def test_no_second_alarm_in_the_cool_down() -> None:
     stream = errors(0.1, 1000) + errors(0.5, 300, 1) + errors(0.9, 300, 2)
     found = alarms(DriftDetector(0.002, 2000), errors(0.1, 2000) + stream)
     assert len(found) <= 1
+
+
+def test_a_rise_in_the_cool_down_that_lasts_is_told_at_its_end() -> None:
+    found = alarms(DriftDetector(0.002, 512), errors(0.1, 300) + errors(0.5, 1000, 1))
+    assert found == [512]  # the first sample behind it
+
+
+def test_a_rise_in_the_cool_down_that_passes_is_none() -> None:
+    passing = errors(0.1, 200) + errors(0.6, 60, 1)
+    assert alarms(DriftDetector(0.002, 512), passing + errors(0.1, 2000, 2)) == []
+
+
+def test_what_rose_in_the_cool_down_is_known_after_save_and_load() -> None:
+    one, other = DriftDetector(0.002, 512), DriftDetector(0.002, 512)
+    alarms(one, errors(0.1, 300) + errors(0.5, 150, 1))
+    other.load_json(json.loads(json.dumps(one.to_json())))
+    later = errors(0.5, 200, 2)
+    assert alarms(one, later) == alarms(other, later) != []
+    assert (one.before, one.after) == (other.before, other.after)
 
 
 def test_says_how_the_error_rose_and_since_when() -> None:

@@ -173,25 +173,44 @@ def test_the_gate_looks_at_arrivals_tells_its_figure_and_costs_little(codec: str
     assert 0 < totals["by_kind"]["probe"] <= feature_choice.MOST_FLOPS * totals["done"]
 
 
+def spoilt(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the present codec give back nothing of its maps, and learn on until that is noticed."""
+    codec = learner.features.codec
+    assert codec is not None and codec.ready
+    decode = codec.decode
+    monkeypatch.setattr(codec, "decode", lambda rows: torch.zeros_like(decode(rows)))
+    learn(learner, digits("clean", length=160, seed=2))
+
+
 def test_a_codec_that_costs_accuracy_gives_way_to_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(feature_choice, "MOST_FLOPS", 1.0)  # to look at every batch
-    learner = still(3, length=64, feature_codec="smallest")
-    keeping = learner.rehearsal.keeping
-    keeping.choice.failed = {3: {"klt": "for the test"}}
-    keeping.open()
-    learn(learner, digits("clean", length=64, seed=3))
-    codec = learner.features.codec
-    assert codec is not None and codec.name == "int8" and codec.ready
-    decode = codec.decode
-    monkeypatch.setattr(codec, "decode", lambda rows: torch.zeros_like(decode(rows)))
-    learn(learner, digits("clean", length=160, seed=2))
+    learner = still(5, length=64, feature_codec="smallest")
+    assert learner.state()["features"]["codec"] == "int8"
+    spoilt(learner, monkeypatch)
     told = learner.state()["features"]
     assert told["codec"] == "bf16" and "int8 was given up: accuracy falls by" in told["why"]
     found, hit = stored(learner)
     assert hit.any()
     assert torch.allclose(found, exact(learner)[torch.from_numpy(hit)], rtol=0.01, atol=0.01)
+
+
+def test_where_the_next_would_be_larger_than_twice_the_pixels_nothing_is_stored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Maps of this cut are 2.7 times the pixels in int8, 5.3 in bfloat16."""
+    monkeypatch.setattr(feature_choice, "MOST_FLOPS", 1.0)
+    learner = still(3, length=160, feature_codec="smallest")
+    assert learner.state()["features"]["codec"] == "klt"
+    spoilt(learner, monkeypatch)
+    told = learner.state()["features"]
+    assert (told["codec"], told["bytes"]) == (None, 0)
+    assert "klt was given up" in told["why"] and "nothing is stored: the next" in told["why"]
+    places = learner.rehearsal.places(32)
+    assert len(places) == 32  # from anywhere, made anew
+    maps = learner.rehearsal.maps(places, learner.floats)
+    assert torch.allclose(maps, exact(learner)[torch.from_numpy(places)], atol=1e-5)
 
 
 def slow_store(codec: str) -> Learner:

@@ -55,9 +55,10 @@ def test_cancelled_requests_mix_no_answers() -> None:
 
 def test_slow_and_idle_clients_are_closed_and_predictions_answered() -> None:
     require_server()
-    waits = slow_clients.measure(Namespace(clients=5, predictions=10, body_s=2.0, head_s=1.0))
+    options = Namespace(clients=5, predictions=10, rounds=2, body_s=2.0, head_s=1.0)
+    waits = slow_clients.measure(options)
     assert min(waits.slow) >= 2.0 and min(waits.idle) >= 1.0
-    assert max(waits.among) < 3600, "a prediction was refused"
+    assert max(map(max, waits.among)) < 3600, "a prediction was refused"
 
 
 def test_schemathesis_finds_nothing() -> None:

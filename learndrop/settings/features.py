@@ -20,8 +20,9 @@ class FeatureSettings(Room):
     """Disk in `data_dir` for still more of them, in files without a name; never passed."""
     feature_codec: Literal["smallest", "auto", "bf16", "int8", "klt"] = "smallest"
     """How stored maps are packed: by the codec named, or by the `smallest` from whose maps arrivals
-    are answered as well; `auto` also stores nothing where making maps anew is faster (then what is
-    learned hangs on the clock too)."""
+    are answered as well, in no more than twice the pixels' bytes (else nothing is stored); `auto`
+    also stores nothing where making maps anew is faster (then what is learned hangs on the clock
+    too)."""
     feature_mixup: float = Field(0.0, ge=0, le=10)
     """Mixes replayed maps by shares of a beta distribution with this parameter; 0 mixes none."""
     feature_refresh: float = Field(0.1, ge=0, le=1)
