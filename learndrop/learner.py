@@ -61,6 +61,7 @@ class Learner:
 
     Raises:
         BadNetwork: if the network cannot be built or cut.
+        BadSettings: if there is no such device.
     """
 
     rehearses_by: ClassVar[type[Rehearsal]] = Rehearsal

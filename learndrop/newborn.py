@@ -7,7 +7,7 @@ from torch import Tensor
 
 from learndrop import networks, units
 from learndrop.chain import Chain
-from learndrop.errors import BadNetwork
+from learndrop.errors import BadNetwork, BadSettings
 from learndrop.precision import Choice, choose
 from learndrop.settings import Settings
 
@@ -78,6 +78,17 @@ def _built(settings: Settings) -> Chain:
 
 
 def _device(name: str) -> torch.device:
+    """The device of that name, which can hold a number and give it back.
+
+    Raises:
+        BadSettings: if there is none, or none such here.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as exc:
+        why = str(exc).partition("\n")[0].partition(". ")[0]
+        raise BadSettings(f"LEARNDROP_DEVICE {name!r} cannot be used here: {why}") from exc
+    return device

@@ -215,14 +215,15 @@ async def test_it_goes_on_by_itself_when_redis_comes_back(
     ("overrides", "code", "told"),
     [
         ({"batch": -1}, 2, "LEARNDROP_BATCH"),
-        ({"network": "small-resnet11"}, 1, "small-resnet1"),
+        ({"network": "small-resnet11"}, 2, "small-resnet1"),
+        ({"device": "nowhere"}, 2, "LEARNDROP_DEVICE 'nowhere' cannot be used here"),
     ],
 )
 async def test_what_cannot_work_ends_with_a_line_that_names_it(
     bench: Bench, overrides: dict[str, Any], code: int, told: str
 ) -> None:
     worker = bench.start(**overrides)
-    assert worker.wait(60) == code
+    assert worker.wait(60) == code, bench.processes.said(worker)
     said = bench.processes.said(worker)
     assert told in said and "Traceback" not in said
 

@@ -8,7 +8,7 @@ import sys
 import structlog
 
 from learndrop import logs
-from learndrop.errors import BadSettings, LearndropError
+from learndrop.errors import BadNetwork, BadSettings, LearndropError
 from learndrop.settings import load_settings
 from worker.stop import Stop
 
@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 
 def main() -> int:
-    """Run the worker; 0 after a clean end, 1 after an error, 2 for bad settings."""
+    """Run the worker; 0 after a clean end, 1 after an error, 2 for what cannot be used as set."""
     stop = Stop()
     try:
         settings = load_settings()
@@ -31,7 +31,7 @@ def main() -> int:
         work(settings, stop)
     except LearndropError as exc:
         log.error("worker_ended", error=str(exc), kind=type(exc).__name__)
-        return 1
+        return 2 if isinstance(exc, BadSettings | BadNetwork) else 1
     except Exception:
         log.exception("worker_ended")
         return 1
