@@ -82,7 +82,6 @@ def call(learner: Learner) -> None:
     learner.settling.probation = None
     # stored maps stay where they are: if nothing comes back, they are as good as before
     learner.trainer.move_cut(0, fresh=True)
-    learner.adapt_statistics()  # at once, where there are samples enough: steps take three
     learner.settling.scorer.start(learner.trainer.trained)
 
 
