@@ -68,5 +68,24 @@ def is_narrow(recent: Sequence[float], long_run: Sequence[float]) -> bool:
 
     >>> is_narrow([21, 0], [1, 1]), is_narrow([10, 11], [1, 1])
     (True, False)
+    >>> is_narrow([1, 0] * 250, [1] * 500)  # so few samples cannot be of all of so many classes
+    False
     """
-    return effective_classes(recent) < 0.6 * effective_classes(long_run)
+    usual = shown_by(effective_classes(long_run), sum(recent))
+    return effective_classes(recent) < 0.6 * usual
+
+
+def shown_by(classes: float, samples: float) -> float:
+    """`effective_classes` that so many samples of so many equally frequent classes are to show.
+
+    >>> round(shown_by(10, 256), 1), round(shown_by(1000, 256), 1)
+    (9.8, 216.3)
+    """
+    if classes < 1 or samples < 1 or samples > 100 * classes:  # all of them, then
+        return classes
+    each = samples / classes  # expected of one class; what comes is about Poisson's
+    likely, surplus = math.exp(-each), 0.0
+    for n in range(1, math.ceil(each + 8 * math.sqrt(each) + 8)):
+        likely *= each / n
+        surplus += likely * n * math.log(n)
+    return samples * math.exp(-surplus / each)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from learndrop import checkpoint
@@ -25,6 +26,20 @@ def test_a_young_network_replays_unless_it_began_with_first_weights(from_scratch
 
 def test_a_mixed_stream_needs_none_once_the_world_is_known() -> None:
     assert quick_learner().rehearsal.replays(mixed(), 10_000, from_scratch=True) == 0
+
+
+@pytest.mark.parametrize("classes", [300, 1000])
+def test_a_mixed_stream_of_many_classes_is_not_narrow(classes: int) -> None:
+    """Its newest samples are of fewer classes than there are: there are not more of them."""
+    labels = Labels([str(c) for c in range(classes)])
+    rng, rehearsal = np.random.default_rng(0), quick_learner().rehearsal
+    for step in range(1, 801):
+        labels.take([str(c) for c in rng.integers(0, classes, 32)])
+        if step % 50 == 0:
+            assert rehearsal.replays(labels, 10_000, from_scratch=True) == 0
+            assert not rehearsal.narrow
+    labels.take([str(c) for c in rng.integers(0, classes // 10, 256)])
+    assert rehearsal.replays(labels, 10_000, from_scratch=True) == 1
 
 
 def test_a_number_in_the_settings_holds() -> None:
