@@ -47,6 +47,21 @@ class Labels:
         np.add.at(self.long_run, targets, 1.0)
         return targets
 
+    def are_known(self, targets: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Of which of the class indices [N] enough came that wrong answers to them say something.
+
+        The long run forgets, so one of many classes never holds more than its share of it: where
+        that is less than twice as many, half of it is enough.
+
+        >>> labels = Labels(["old", "new"])
+        >>> _ = labels.take(["old"] * 40 + ["new"])
+        >>> labels.are_known(np.array([0, 1]))
+        array([ True, False])
+        """
+        counts = self.long_run
+        share = (counts**2).sum() / counts.sum() ** 2 if counts.any() else 1.0  # of one of several
+        return np.asarray(counts[targets] >= min(KNOWN, share / FORGETS / 2))
+
     def are_newcomers(self, targets: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of the class indices [N] came so seldom, beside the others, that nothing can have
         been learned of them yet.

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from learndrop import drifts
 from learndrop.answering import Batch
-from learndrop.labels import KNOWN
 
 if TYPE_CHECKING:
     from learndrop.learner import Learner
@@ -23,7 +22,7 @@ def notice(learner: Learner, batch: Batch) -> NDArray[np.bool_]:
         which samples are to be trained on [N].
     """
     targets, right = batch.targets, batch.right
-    known = learner.labels.long_run[targets] >= KNOWN
+    known = learner.labels.are_known(targets)
     believed, chosen, rulings = learner.belief.take(
         batch.keys, batch.images, targets, batch.ids, right, known, batch.names
     )

@@ -8,6 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from learndrop.labels import Labels
 from learndrop.sender import RECENT, Ruling
 from learndrop.trust import ALONE, Trust
 
@@ -122,6 +123,18 @@ def test_labels_too_new_to_be_answered_say_nothing_of_their_sender() -> None:
     for _ in range(10):
         trust.update(keys, [True] * 16 + [False] * 16, np.array([True] * 16 + [False] * 16))
     assert doubts(trust) == {"honest": None, "other": None}
+
+
+def test_labels_become_known_however_many_there_are_and_rare_ones_stay_new() -> None:
+    many = 1000
+    labels, rng = Labels([*map(str, range(many)), "rare"]), np.random.default_rng(0)
+    everyone = np.arange(many + 1)
+    assert not labels.are_known(everyone).any()
+    for _ in range(1000):
+        labels.take(list(map(str, rng.integers(0, many, 32))))
+    labels.take(["rare"])
+    known = labels.are_known(everyone)
+    assert known[:many].mean() > 0.8 and not known[many]
 
 
 def test_while_several_send_one_key_has_at_most_its_share_of_a_batch() -> None:
