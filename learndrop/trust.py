@@ -9,8 +9,9 @@ would teach them. So while several keys send:
   `quarantine` of what the others send is trained on, and it is not replayed and is no drift;
 - the next `WITNESSES` samples of other keys then decide. Have their answers fallen too, the world
   has changed and all are believed again; have they not, the key is quarantined, by name;
-- it is believed again once its answers are again what they were, once another key's fall too, or
-  once it sends alone: no other key among the newest `ALONE` samples.
+- it is believed again once its answers are again what they were or what those of the others have
+  become, once another key's fall too, or once it sends alone: no other key among the newest `ALONE`
+  samples.
 
 A key that sends alone is never suspected and has no bound: what it says is the world.
 """
@@ -193,7 +194,9 @@ class Trust:
     def _release(self, sender: Sender) -> list[Ruling]:
         again = self._now - sender.since >= RECENT and len(sender.recent) == RECENT
         alone = all(self._now - s.last >= ALONE for s in self.senders if s is not sender)
-        if again and sender.accuracy >= 0.9 * sender.expected:
+        others = self._usual_of_others(sender)  # the world may have become a harder one since
+        wanted = sender.expected if others is None else min(sender.expected, others)
+        if again and sender.accuracy >= 0.9 * wanted:
             why = f"answers to it are right again: {sender.accuracy:.2f}"
         elif alone:
             why = f"no other key was among the newest {ALONE} samples"
@@ -211,6 +214,9 @@ class Trust:
     def _expected(self, sender: Sender) -> float | None:
         if sender.count >= SETTLED:
             return sender.usual
+        return self._usual_of_others(sender)
+
+    def _usual_of_others(self, sender: Sender) -> float | None:
         others = [s for s in self._sending() if s is not sender and not s.doubt]
         return _mean([(s.usual, s.count) for s in others if s.count >= SETTLED])
 

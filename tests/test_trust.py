@@ -102,6 +102,15 @@ def test_it_is_believed_again_when_its_labels_are_right_again() -> None:
     assert doubts(trust) == {"honest": None, "other": None}
 
 
+def test_it_is_believed_again_in_a_harder_world_when_it_does_as_well_as_the_others() -> None:
+    trust, both = calm(honest=16, other=16), {"honest": 16, "other": 16}
+    feed(trust, 10, both, {"honest": 0.9, "other": 0.0})
+    trust.new_world()
+    assert feed(trust, 20, both, {"honest": 0.6, "other": 0.3}) == []
+    rulings = feed(trust, 20, both, {"honest": 0.6, "other": 0.6})
+    assert [(r.key, r.believed) for r in rulings] == [("other", True)]
+
+
 def test_it_is_believed_again_when_a_second_key_sees_the_same() -> None:
     trust = calm(a=16, b=16)
     feed(trust, 10, {"a": 16, "b": 16}, {"a": 0.9, "b": 0.0})
