@@ -124,7 +124,7 @@ class Watch:
             return self._judge() if self.monitor.trial_is_over else None
         if jumped := self._jumped(right):
             return self._raise_alarm(jumped)
-        for verdict in right:
+        for place, verdict in enumerate(right, 1):
             self.warner.update(not verdict)
             if self.warner.drift_detected:
                 self.warned = True
@@ -132,7 +132,8 @@ class Watch:
             self.detector.update(not verdict)
             if self.detector.drift_detected:
                 told = self.detector
-                return self._raise_alarm(Alarm(told.before, told.after, told.width))
+                behind = len(right) - place  # of the batch: they are of the new world too
+                return self._raise_alarm(Alarm(told.before, told.after, told.width + behind))
         return None
 
     def _jumped(self, right: Sequence[bool]) -> Alarm | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from learndrop.watch import Alarm, Verdict, Watch
@@ -56,3 +57,22 @@ def test_scattered_answers_tell_no_names() -> None:
     """Chance lets some labels have half of one answer; that is no name."""
     verdict = judged(0.05, 0.9, swapped=False)
     assert verdict.onset == 0 and verdict.renames == {}
+
+
+@pytest.mark.parametrize("batch", [4, 32, 256])
+def test_all_of_a_batch_behind_the_alarm_is_of_the_new_world(batch: int) -> None:
+    """A world that begins with a batch, and is noticed in the middle of one."""
+    rng, watch, came = np.random.default_rng(0), Watch(1, delta=0.002, cooldown=0), 0
+
+    def update(share_right: float) -> Alarm | Verdict | None:
+        right = rng.random(batch) < share_right
+        watch.look([torch.from_numpy(rng.normal(size=(16, 3, 4, 4)).astype(np.float32))])
+        return watch.update(right.tolist(), np.zeros(batch, np.int64), np.zeros(batch, np.int64))
+
+    for _ in range(1024 // batch):
+        assert update(0.9) is None
+    told = None
+    while told is None:
+        told, came = update(0.1), came + batch
+    assert isinstance(told, Alarm)
+    assert came - 16 <= told.samples <= came + 64
