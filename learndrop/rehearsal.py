@@ -108,11 +108,14 @@ class Rehearsal:
         anywhere = self.narrow or self.keeping.choice.name is None
         if n == 0 or self._trainer.cut == 0 or anywhere:
             return self.replay.draw(n, balanced=self.narrow)
+        quarter = n // 4
+        if n % 4:  # by chance: of a slow stream's batches it would else be nothing, time after time
+            quarter += int(self._rng.random() < n % 4 / 4)
         if not len(self.features):
-            return self.replay.draw(n // 4)
+            return self.replay.draw(quarter)
         stored = self.features.holds(self.replay.ids[: self.replay.size])
         return np.concatenate(
-            [self.replay.draw(n - n // 4, among=stored), self.replay.draw(n // 4)]
+            [self.replay.draw(n - quarter, among=stored), self.replay.draw(quarter)]
         )
 
     def maps(self, places: NDArray[np.int64], floats: Floats) -> Tensor:

@@ -42,6 +42,17 @@ def test_a_mixed_stream_of_many_classes_is_not_narrow(classes: int) -> None:
     assert rehearsal.replays(labels, 10_000, from_scratch=True) == 1
 
 
+@pytest.mark.parametrize("n", [1, 3, 6])
+def test_a_quarter_of_the_replays_comes_from_anywhere_however_small_the_batches(n: int) -> None:
+    learner = quick_learner(replays="1")
+    images = np.random.default_rng(0).integers(0, 256, (32, 16, 16, 3)).astype(np.uint8)
+    learner.replay.add(images, np.arange(32) % 2, np.arange(32))
+    learner.trainer.move_cut(2)
+    learner.rehearsal.open_store()  # nothing is stored yet
+    drawn = sum(len(learner.rehearsal.places(n)) for _ in range(400))
+    assert drawn == pytest.approx(100 * n, rel=0.25)
+
+
 def test_a_number_in_the_settings_holds() -> None:
     assert quick_learner(replays="2").rehearsal.replays(mixed(), 0, from_scratch=False) == 2
 
