@@ -12,7 +12,7 @@ class Probation:
     Attributes:
         back_to: the cut that comes back if it may not.
         error: of the answers in the window before.
-        samples: learned when it began.
+        samples: answers that had counted when it began (`Progress.telling`).
     """
 
     back_to: int

@@ -14,12 +14,15 @@ class Progress:
     Args:
         window: samples.
         held: verdicts kept for questions about the newest samples; at least `window`.
+
+    Attributes:
+        telling: answers that counted for the window.
     """
 
     def __init__(self, window: int, held: int = 0) -> None:
         self.window = window
         self.samples = 0
-        self.right = 0
+        self.right = self.telling = 0
         self.loss = math.nan
         self._newest: deque[bool] = deque(maxlen=max(window, held))
 
@@ -29,6 +32,7 @@ class Progress:
         self.samples += len(right)
         self.right += sum(right)
         told = telling if telling is not None else [True] * len(right)
+        self.telling += sum(told)
         self._newest.extend(r for r, t in zip(right, told, strict=True) if t)
 
     @property
@@ -46,6 +50,12 @@ class Progress:
         newest = list(self._newest)[-n:]
         return sum(newest) / max(1, len(newest))
 
+    def since(self, telling: int) -> tuple[float, int]:
+        """Share of right answers since so many had counted, and of how many that is: of those held
+        at most."""
+        n = min(max(1, self.telling - telling), max(1, len(self._newest)))
+        return self.newest_accuracy(n), n
+
     def improves(self, n: int) -> bool:
         """Whether the newest `n` answers are better than the `n` before, by more than a standard
         error of that difference; unknown counts as yes."""
@@ -61,6 +71,7 @@ class Progress:
         return {
             "samples": self.samples,
             "right": self.right,
+            "telling": self.telling,
             "loss": None if math.isnan(self.loss) else self.loss,
             "newest": "".join("1" if r else "0" for r in self._newest),
         }
@@ -68,6 +79,7 @@ class Progress:
     def load_json(self, data: Mapping[str, Any]) -> None:
         """Take back what `to_json` gave."""
         self.samples, self.right = data["samples"], data["right"]
+        self.telling = data.get("telling", self.samples)  # younger than the format
         self.loss = math.nan if data["loss"] is None else data["loss"]
         self._newest.clear()
         self._newest.extend(c == "1" for c in data["newest"])

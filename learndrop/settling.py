@@ -116,12 +116,12 @@ class Settling:
         )
         error = 1.0 - progress.newest_accuracy(self._window)
         if best > cut:
-            self.probation = Probation(cut, error, progress.samples)
+            self.probation = Probation(cut, error, progress.telling)
             names = ", ".join(u.name for u in self._chain.units[cut:best])
             why = "have arrived" if improves else "settled"
             return Move("freeze", best, f"{names} {why}: on probation for one window")
         if cut and may_thaw and self.thawing.due():
-            self.thawing.begin(cut, error, progress.samples)
+            self.thawing.begin(cut, error, progress.telling)
             return Move("thaw", 0, f"{cut} units were out: all train for one window")
         return None
 
@@ -202,5 +202,5 @@ class Settling:
 
 def _since(trial: Probation, progress: Progress) -> tuple[float, int]:
     """The error of the answers since it began, and how many they are."""
-    n = max(1, progress.samples - trial.samples)
-    return 1.0 - progress.newest_accuracy(n), n
+    accuracy, n = progress.since(trial.samples)
+    return 1.0 - accuracy, n

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 
 from learndrop.dropping import DropRule
+from learndrop.probation import Probation
+from learndrop.progress import Progress
+from tests.learning import quick_learner
 
 
 def make_rule(warmup_windows: int = 1, keep_units: int = 1) -> DropRule:
@@ -87,3 +90,17 @@ def test_goes_on_identically_after_save_and_load() -> None:
     other.load_json(json.loads(json.dumps(one.to_json())))
     last = dict.fromkeys(range(4), 0.1)
     assert one.read(last) == other.read(last) == 3
+
+
+def test_a_probation_is_judged_by_its_own_answers_where_few_are_believed() -> None:
+    """A quarantined key sends nine of ten: 256 answers tell, and not those of before."""
+    learner, progress = quick_learner(), Progress(512, 1024)
+    progress.add([n % 10 > 0 for n in range(1024)])
+    learner.settling.probation = Probation(back_to=0, error=0.1, samples=progress.telling)
+    for n in range(2560):
+        progress.add([n % 50 > 0], [n % 10 == 0])  # of those that tell one in five is wrong
+    move = learner.settling.read(2, progress, may_freeze=True)
+    assert move is not None and move.type == "return" and move.cut == 0
+    assert move.cause.startswith(
+        "frozen too early: error 0.203 against 0.100 before, 0.063 allowed"
+    )
