@@ -44,6 +44,8 @@ class Keeper:
         if event := self.before_checkpoint():
             return event
         learner = self._learner
+        if learner.watch.monitor.on_trial:  # the reserve is of the world that may have ended
+            return None
         belief, fall = learner.belief, learner.settings.rollback_fall
         now, best = belief.fitness(), belief.best_fitness
         if now is None:

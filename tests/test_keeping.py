@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from learndrop import checkpoint
 from learndrop.errors import LearndropError
 from learndrop.keeping import Keeper
 from learndrop.learner import Learner
+from learndrop.messages import Sample
 from learndrop.registry import Registry
 from learndrop.returning import is_finite, tensors_of
 from service.model import Model
@@ -58,6 +60,11 @@ def spoil(learner: Learner, value: float = 0.0) -> None:
     with torch.no_grad():
         for parameter in learner.chain.units[-1].module.parameters():
             parameter.mul_(-1.0).add_(value)
+
+
+def shifted(batch: Sequence[Sample]) -> list[Sample]:
+    """Each digit by the name of the next."""
+    return [replace(s, label=CLASSES[(CLASSES.index(s.label) + 1) % 10]) for s in batch]
 
 
 def weights(learner: Learner) -> dict[str, torch.Tensor]:
@@ -112,6 +119,25 @@ def test_between_two_returns_lies_a_cool_down(good: Learner, registry: Registry)
     assert keeper.before_publish() is None
     good.progress.samples += good.settings.rollback_cooldown
     assert keeper.before_publish() is not None
+
+
+def test_a_drift_on_trial_comes_to_its_verdict_whatever_the_reserve_of_before_says(
+    good: Learner, registry: Registry
+) -> None:
+    keeper = Keeper(good, registry)
+    assert keeper.before_publish() is None
+    publish(good, registry)
+    stream, at, types = samples(512, seed=5), 0, set[str]()
+    while "drift" not in types and at < len(stream):
+        types = {e.type for e in good.learn(shifted(stream[at : at + 8])).events}
+        at += 8
+    assert "drift" in types
+    spoil(good)  # as steps in the new world may do, as far as the old one is concerned
+    assert keeper.before_publish() is None
+    while "reset" not in types and at < len(stream):
+        types = {e.type for e in good.learn(shifted(stream[at : at + 8])).events}
+        at += 8
+    assert "reset" in types
 
 
 def test_where_nothing_kept_is_better_it_goes_on_learning(
