@@ -63,6 +63,7 @@ def put_back(learner: Learner, parts: Mapping[str, bytes] | None) -> None:
         weights = begun_anew(learner.first_weights(), present)
     else:
         weights = with_rows_since(tensors_of(parts), present)
+    spoilt = not is_finite(learner.trainer)
     moving.abandon_thaw(learner, "other weights are taken")
     witness.dismiss(learner)
     learner.chain.load_state_dict(weights)
@@ -77,5 +78,8 @@ def put_back(learner: Learner, parts: Mapping[str, bytes] | None) -> None:
     learner.settling.scorer.start(learner.trainer.trained)
     learner.guard.end_window()
     learner.watch.withdraw()
-    learner.watch.detector.reset()
-    learner.watch.warner.reset()
+    # the errors of before are those that a version had in its time: if the present ones stay above
+    # them, not the weights were spoilt but the world has changed, and that is still to be told
+    if parts is None or spoilt:
+        learner.watch.detector.reset()
+        learner.watch.warner.reset()

@@ -140,6 +140,22 @@ def test_a_drift_on_trial_comes_to_its_verdict_whatever_the_reserve_of_before_sa
     assert "reset" in types
 
 
+def test_a_drift_that_looked_like_spoilt_weights_at_first_is_told_all_the_same(
+    good: Learner, registry: Registry
+) -> None:
+    """With the weights of before the errors stay where the new world has taken them."""
+    keeper = Keeper(good, registry)
+    assert keeper.before_publish() is None
+    publish(good, registry)
+    stream = shifted(samples(512, seed=5))
+    for at in range(0, 24, 8):
+        assert "drift" not in {e.type for e in good.learn(stream[at : at + 8]).events}
+    spoil(good)
+    assert keeper.before_publish() is not None
+    told = [e.type for at in range(24, 152, 8) for e in good.learn(stream[at : at + 8]).events]
+    assert "drift" in told
+
+
 def test_where_nothing_kept_is_better_it_goes_on_learning(
     good: Learner, registry: Registry
 ) -> None:
