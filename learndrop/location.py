@@ -20,7 +20,7 @@ from torch import Tensor
 from learndrop.jumps import Jumps, gaussian_divergence
 
 TRIAL = 4  # batches of the new world that a verdict rests on, each looked at twice as hard
-LEAST = 64  # ... and samples: a slow stream's batches are small
+LEAST = 128  # ... and samples: a slow stream's batches are small, and names want 8 of each label
 FEW = 32  # samples that tell of pictures that are plainly others
 LOOK = 16  # images of a batch that are looked at
 PLACES = 8

@@ -9,7 +9,10 @@ if TYPE_CHECKING:
 
 
 def judge(learner: Learner) -> None:
-    """A window is over: read the scores, and do what they say."""
+    """A window is over: read the scores, and do what they say. While a drift is on trial nothing is
+    decided, and what was said of dropped units stays."""
+    if learner.witness is not None:
+        return
     settled = learner.recovery is None and not learner.watch.monitor.on_trial
     move = learner.settling.read(
         learner.trainer.cut,

@@ -131,7 +131,7 @@ def test_a_trial_of_small_batches_waits_for_enough_samples() -> None:
     while not monitor.trial_is_over:
         monitor.update([o[:2] for o in batch()])
         looked += 2
-    assert looked == 64
+    assert looked == 128
 
 
 def test_after_the_verdict_the_new_world_is_normal() -> None:

@@ -73,6 +73,7 @@ def test_a_new_world_on_stored_maps_replays_no_more_than_dropping_pays_for() -> 
     given = []
     for cut in range(len(learner.chain)):
         learner.trainer.move_cut(cut)
+        learner.rehearsal.open_store()
         given.append(learner.rehearsal.replays(mixed(), 10, from_scratch=False))
         assert costs[cut] * (1 + given[-1]) <= costs[0]
     assert given[0] == given[1] == 0 and given[-1] == 3

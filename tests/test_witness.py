@@ -15,8 +15,9 @@ from learndrop import checkpoint, returning
 from learndrop.learner import Learner
 from learndrop.life import Report
 from learndrop.messages import Sample
+from learndrop.probation import Probation
 from learndrop.versions import pack
-from learndrop.witness import Witness
+from learndrop.witness import Witness, call, dismiss
 from tests.learning import digits, learned, quick_settings
 
 DEPTH = 5  # units dropped
@@ -180,3 +181,24 @@ def test_nobody_is_called_where_all_train_or_a_candidate_does(own: dict[str, Any
     for _ in played(learner, "rotated90"):
         assert witness_of(learner) is None or learner.candidate is None
     assert learner.life.drifts > 0
+
+
+def test_units_on_probation_at_an_alarm_have_not_left() -> None:
+    """Nobody has said yet that they may: after a change of names they train, and settle anew."""
+    learner = settled()
+    learner.trainer.move_cut(2)
+    learner.settling.probation = Probation(1, 0.0, learner.progress.telling)
+    call(learner)
+    assert learner.trainer.cut == 0 and learner.settling.probation is None
+    dismiss(learner)
+    assert learner.trainer.cut == 1
+
+
+def test_a_change_of_names_is_told_in_a_slow_stream_too() -> None:
+    """Names want eight answers of each label, however few come at a time."""
+    learner = settled()
+    batches = digits("swap", length=640, seed=1).batches(4)
+    report = until("reset", (learner.learn(batch) for batch in batches))
+    (reset,) = [e for e in report.events if e.type == "reset"]
+    assert reset.detail["kind"] == "labels" and reset.detail["renamed"]
+    assert learner.trainer.cut == DEPTH
