@@ -181,9 +181,9 @@ class Group:
 
     @property
     def labels(self) -> list[str]:
-        """The strategies, in the order of their accuracy."""
+        """The strategies, in the order of their accuracy; by name where that is the same."""
         known = {r.label for r in self.runs}
-        return sorted(known, key=lambda n: -np.mean([r.accuracy for r in self.of(n)]))
+        return sorted(known, key=lambda n: (-np.mean([r.accuracy for r in self.of(n)]), n))
 
     def of(self, label: str) -> list[Run]:
         """The runs of one strategy, a seed each."""
