@@ -79,8 +79,7 @@ def call(learner: Learner) -> None:
     if learner.trainer.cut == 0 or learner.candidate is not None or not learner.settings.drop:
         return
     learner.witness = Witness(learner.trainer)
-    if probation := learner.settling.probation:  # nothing has been said of what is on probation
-        learner.witness.cut, learner.settling.probation = probation.back_to, None
+    learner.settling.probation = None  # what is on it had settled: the verdict decides what returns
     # stored maps stay where they are: if nothing comes back, they are as good as before
     learner.trainer.move_cut(0, fresh=True)
     learner.settling.scorer.start(learner.trainer.trained)
