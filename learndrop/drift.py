@@ -8,7 +8,6 @@ to forget what the error was.
 from __future__ import annotations
 
 import base64
-import math
 from collections.abc import Mapping
 from functools import cache
 from importlib.util import module_from_spec, spec_from_file_location
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from learndrop.installed import file_of
+from learndrop.standard_error import standard_error
 
 HISTORY_LIMIT = 100_000  # bits kept since the last reset, so that a checkpoint can bring ADWIN back
 
@@ -69,7 +69,7 @@ class DriftDetector:
             rose = False
         if self._held is not None and self.seen > self.cooldown:
             before, self._held = self._held, None
-            rose = rose or self.error > before + 3 * spread(before, self.width)
+            rose = rose or self.error > before + 3 * standard_error(before, self.width)
         self.drift_detected = rose
         if rose:
             self.before, self.after = before, self.error
@@ -114,15 +114,6 @@ class DriftDetector:
         """Take back what `to_json` wrote."""
         packed = np.frombuffer(base64.b64decode(data["errors"]), np.uint8)
         self._replay([bool(b) for b in np.unpackbits(packed)[: data["seen"]]])
-
-
-def spread(share: float, n: int) -> float:
-    """Standard error of the share of n samples, of at least that of a share of 1 %.
-
-    >>> spread(0.5, 100)
-    0.05
-    """
-    return math.sqrt(max(share * (1.0 - share), 0.01) / max(1, n))
 
 
 def _adwin(delta: float) -> Any:

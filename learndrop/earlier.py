@@ -19,6 +19,7 @@ from torch import Tensor
 
 from learndrop.chain import Chain
 from learndrop.heads import with_rows_since
+from learndrop.standard_error import standard_error
 
 FITS = 0.9  # of the accuracy that a world ended with
 
@@ -123,8 +124,7 @@ def is_back(ended: Ended, share: float, n: int) -> bool:
     >>> is_back(ended, 0.7, 128), is_back(ended, 0.43, 128)
     (True, False)
     """
-    spread = math.sqrt(max(share * (1 - share), 0.01) / max(1, n))
-    return share + 2 * spread >= FITS * ended.accuracy
+    return share + 2 * standard_error(share, n) >= FITS * ended.accuracy
 
 
 def restored(chain: Chain, weights: Mapping[str, Tensor]) -> None:

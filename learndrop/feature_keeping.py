@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ class FeatureKeeping:
         self.store = FeatureStore(
             tiers_of(settings, trainer.device), replay.capacity, trainer.device
         )
-        self.choice = FeatureChoice(settings.feature_codec, self._names)
+        self.choice = FeatureChoice(settings.feature_codec, cache(self._names))
         self.wanted = settings.replays not in ("auto", "0")
         self._writes = Writes()
 

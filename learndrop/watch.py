@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from learndrop.drift import DriftDetector, spread
+from learndrop.drift import DriftDetector
 from learndrop.location import FEW, ActivationMonitor, renamed_share, renames
+from learndrop.standard_error import standard_error
 
 WARNING = 20.0  # times the detector's delta: a warning comes sooner and is often none
 
@@ -144,7 +145,7 @@ class Watch:
         if n < FEW or self.detector.seen < FEW:
             return None
         before, now = self.detector.error, 1.0 - sum(self._of_others) / n
-        return Alarm(before, now, n) if now > before + 3 * spread(before, n) else None
+        return Alarm(before, now, n) if now > before + 3 * standard_error(before, n) else None
 
     def withdraw(self) -> None:
         """Take the last alarm back: it was none."""

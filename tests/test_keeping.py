@@ -121,23 +121,25 @@ def test_between_two_returns_lies_a_cool_down(good: Learner, registry: Registry)
     assert keeper.before_publish() is not None
 
 
+def until(event: str, learner: Learner, stream: list[Sample], at: int) -> int:
+    """Learn on from there, eight at a time, until that event; the place behind it."""
+    for place in range(at, len(stream), 8):
+        if event in {e.type for e in learner.learn(stream[place : place + 8]).events}:
+            return place + 8
+    raise AssertionError(f"no {event}")
+
+
 def test_a_drift_on_trial_comes_to_its_verdict_whatever_the_reserve_of_before_says(
     good: Learner, registry: Registry
 ) -> None:
     keeper = Keeper(good, registry)
     assert keeper.before_publish() is None
     publish(good, registry)
-    stream, at, types = samples(512, seed=5), 0, set[str]()
-    while "drift" not in types and at < len(stream):
-        types = {e.type for e in good.learn(shifted(stream[at : at + 8])).events}
-        at += 8
-    assert "drift" in types
+    stream = shifted(samples(512, seed=5))
+    at = until("drift", good, stream, 0)
     spoil(good)  # as steps in the new world may do, as far as the old one is concerned
     assert keeper.before_publish() is None
-    while "reset" not in types and at < len(stream):
-        types = {e.type for e in good.learn(shifted(stream[at : at + 8])).events}
-        at += 8
-    assert "reset" in types
+    until("reset", good, stream, at)
 
 
 def test_a_drift_that_looked_like_spoilt_weights_at_first_is_told_all_the_same(

@@ -40,8 +40,8 @@ def until(type_: str, reports: Iterator[Report]) -> Report:
     return next(r for r in reports if type_ in {e.type for e in r.events})
 
 
-def weights_of(learner: Learner, *, start: int = 0, end: int = DEPTH) -> dict[str, Tensor]:
-    units = learner.chain.units[start:end]
+def weights_of(learner: Learner, *, end: int = DEPTH) -> dict[str, Tensor]:
+    units = learner.chain.units[:end]
     return {n: t.clone() for u in units for n, t in u.module.state_dict().items()}
 
 
