@@ -28,7 +28,7 @@ def replay(source: Source = "", given: Given = None, as_json: Json = False) -> N
     """
     if util.find_spec("torch") is None:
         raise errors.NotFound("replay needs torch: pip install 'learndrop[service,worker]'")
-    from learndrop.bench.past import play, rows
+    from learndrop.bench.past import insist, play, rows
     from learndrop.settings import load_settings
     from learndrop.status import table
 
@@ -37,6 +37,7 @@ def replay(source: Source = "", given: Given = None, as_json: Json = False) -> N
         raise errors.BadSettings("say what to change: --set drift_delta=0.01")
     in_force = load_settings()
     path = Path(source) if source else in_force.archive_dir
+    insist(path)  # before anything is said to be played
     told = ", ".join(f"{name}={value}" for name, value in changed.items())
     runs = []
     for name, settings, own in (

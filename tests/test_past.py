@@ -81,5 +81,7 @@ def test_what_cannot_be_played_is_said(past: Path, tmp_path: Path) -> None:
         play("none", tmp_path, quick_settings(), {})
     done = run(past, "replay")
     assert done.exit_code != 0 and "say what to change" in str(done.exception)
+    done = run(tmp_path, "replay", "--set", "drift_delta=1e-300")
+    assert isinstance(done.exception, NotFound) and "playing" not in done.output
     done = run(tmp_path, "export", str(tmp_path / "x.npz"))
     assert done.exit_code != 0 and "no archive there" in str(done.exception)

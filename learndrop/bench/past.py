@@ -39,6 +39,16 @@ class Played:
         return {**vars(self), "counts": dict(self.counts())}
 
 
+def insist(source: Path) -> None:
+    """Refuse a place that holds neither an archive's segments nor an exported file.
+
+    Raises:
+        NotFound: naming it.
+    """
+    if not source.is_file() and not Archive(source, 0).paths():
+        raise NotFound(f"{source}: no archive there; LEARNDROP_ARCHIVE_BYTES keeps one")
+
+
 def segments_of(source: Path) -> Iterator[Segment]:
     """The segments of an archive's folder, or the one file that was exported.
 
@@ -46,13 +56,11 @@ def segments_of(source: Path) -> Iterator[Segment]:
         NotFound: if there is nothing there.
         DamagedFile, UnknownFileFormat: naming the file.
     """
+    insist(source)
     if source.is_file():
         yield read_segment(source)
-        return
-    archive = Archive(source, 0)
-    if not archive.paths():
-        raise NotFound(f"{source}: no archive there; LEARNDROP_ARCHIVE_BYTES keeps one")
-    yield from archive.segments()
+    else:
+        yield from Archive(source, 0).segments()
 
 
 def play(
