@@ -20,6 +20,7 @@ from service.batches import (
     check_image_bytes,
     check_text_count,
 )
+from service.boundaries import check_boundaries
 from service.sample_ids import MOST_CHARS, as_ids
 
 TEXTS = ("labels", "ids")
@@ -42,12 +43,14 @@ def read_form(
     """Read the batch; `options` are the parameters of the Content-Type.
 
     Raises:
-        BadBody: no boundary, broken parts, or a body that ends before its closing boundary.
+        BadBody: no boundary, broken parts, more around parts than clients send, or a body that ends
+            before its closing boundary.
         BadInput, BadPicture, TooLarge: parts that are no batch.
     """
     boundary = options.get(b"boundary", b"")
     if not boundary:
         raise BadBody("the Content-Type names no boundary", item="Content-Type")
+    check_boundaries(body, boundary, len(FIELDS) * limits.images)
     parts = _Parts(limits)
     try:
         parser = MultipartParser(
