@@ -179,6 +179,7 @@ class RedisConsumer:
         self._handed, known = self._position, self._accepted
         found = self._joining.join(self._position, self._account)
         account = self._reconcile("")
+        self._joining.recount()
         if not self._waits():
             stand = Stand(self._position, self._learned, self._older)
             gap, gone = self._joining.weigh(found, stand, account, known)

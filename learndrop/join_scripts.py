@@ -15,7 +15,8 @@ JOIN = (
 local counters, position = KEYS[2], ARGV[2]
 local lost, known = redis.call('HSETNX', counters, 'epoch', ARGV[3]) == 1, #ARGV > 4
 if lost then
-  -- The account was deleted under us: what is known of it is put back.
+  -- The account was deleted under us: what is known of it is put back, what waits is counted anew.
+  redis.call('HSET', counters, 'uncounted', '1')
   for i = 5, #ARGV, 2 do redis.call('HINCRBY', counters, ARGV[i], ARGV[i + 1]) end
 end
 local restored = lost and known and '1' or '0'
@@ -70,6 +71,39 @@ end
 return {before(position, acked) and 'ahead' or 'well', last, acked, '0', restored}
 """
 )
+
+RECOUNT = """
+-- KEYS stream, counters, foreign; ARGV from, up to, most; '-' and '' to begin. Where the account
+-- was lost, counts the bytes of what waits anew, and how many wait of each key. Returns where to go
+-- on, and up to where: what comes after that counts itself. '' at the end.
+if redis.call('HEXISTS', KEYS[2], 'uncounted') == 0 then return {'', ''} end
+local upto = ARGV[2]
+if upto == '' then
+  redis.call('HSET', KEYS[2], 'bytes', '0')
+  for _, name in ipairs(redis.call('HKEYS', KEYS[2])) do
+    if string.sub(name, 1, 8) == 'waiting:' then redis.call('HDEL', KEYS[2], name) end
+  end
+  local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+  upto = newest[1] and newest[1][1] or '0-1'
+end
+local found, bytes = redis.call('XRANGE', KEYS[1], ARGV[1], upto, 'COUNT', ARGV[3]), 0
+for _, entry in ipairs(found) do
+  local size, ours, who = 0, false, nil
+  for i = 1, #entry[2], 2 do
+    local name, value = entry[2][i], entry[2][i + 1]
+    if name == 'image' then size = #value end
+    if name == 'by' and value == 'learndrop' then ours = true end
+    if name == 'key' then who = value end
+  end
+  if ours and who then redis.call('HINCRBY', KEYS[2], 'waiting:' .. who, 1) end
+  -- One that was written by hand counts from when a worker has seen it.
+  if ours or redis.call('SISMEMBER', KEYS[3], entry[1]) == 1 then bytes = bytes + size end
+end
+redis.call('HINCRBY', KEYS[2], 'bytes', bytes)
+if #found == tonumber(ARGV[3]) then return {'(' .. found[#found][1], upto} end
+redis.call('HDEL', KEYS[2], 'uncounted')
+return {'', upto}
+"""
 
 UNTAKEN = """
 -- KEYS stream; ARGV from, to, most. How many entries lie there, and the last one's id.

@@ -11,11 +11,11 @@ from typing import Any
 from learndrop.account import COUNTED, Counts
 from learndrop.gap import Gap, gap_between
 from learndrop.ids import START
-from learndrop.join_scripts import GAP, JOIN, UNTAKEN
+from learndrop.join_scripts import GAP, JOIN, RECOUNT, UNTAKEN
 from learndrop.keys import GROUP, Keys
 from learndrop.settings import Settings
 
-OF_JOINING = (JOIN, UNTAKEN, GAP)
+OF_JOINING = (JOIN, RECOUNT, UNTAKEN, GAP)
 """The scripts that `Run` is asked for."""
 CHUNK = 64  # entries a script looks at: Redis serves nobody else meanwhile
 
@@ -77,6 +77,13 @@ class Joining:
         args = [GROUP, position, self._epoch, self._folder, *known]
         what, last, acked, left, restored = (p.decode() for p in self._run(JOIN, keys, args))
         return Found(what, last, acked, int(left), restored == "1")
+
+    def recount(self) -> None:
+        """Count anew what waits, where the account of it was lost."""
+        keys = [self._keys.stream, self._keys.counters, self._keys.foreign]
+        since, until = "-", ""
+        while since:
+            since, until = (p.decode() for p in self._run(RECOUNT, keys, [since, until, CHUNK]))
 
     def weigh(
         self, found: Found, stand: Stand, account: Counts, known: int

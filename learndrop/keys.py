@@ -39,7 +39,8 @@ class Keys:
     @property
     def counters(self) -> str:
         """Hash: the account, vanished, bytes (of waiting pixels), rate, seen (last id in hand),
-        acked (last id), epoch (of this hash), folder (id of the data folder that it was learned
+        acked (last id), epoch (of this hash), uncounted (until bytes and waiting:KEY, how many wait
+        of an API key, are counted anew), folder (id of the data folder that it was learned
         into), emptied (until a checkpoint has what came since all was lost), behind (where a stream
         ended that lost its end, and how much it had),
         gap (what the worker waits for)."""

@@ -134,8 +134,8 @@ def place(make: Places) -> Place:
     return make()
 
 
-def sample(number: int, *, size: int = 4, label: str = "cat") -> Sample:
-    return Sample(np.full((size, size, 3), number % 256, np.uint8), label, 1.0)
+def sample(number: int, *, size: int = 4, label: str = "cat", key: str = "") -> Sample:
+    return Sample(np.full((size, size, 3), number % 256, np.uint8), label, 1.0, key)
 
 
 def ids(entries: list[Entry]) -> list[str]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from deploy.embedded import EmbeddedRedis
 from learndrop.account import Counts
-from learndrop.errors import BadInput, StreamFull
-from tests.servers import server
+from learndrop.errors import BadInput, StreamAway, StreamFull
+from tests.servers import require_server, server, settings_on
 from tests.streams import (
     BY_HAND,
+    OnServer,
     Place,
     Places,
     ids,
@@ -66,6 +68,41 @@ async def test_deleted_entries_give_their_bytes_back(make: Places) -> None:
     consumer.ack(consumer.position)
     await place.publish(5, size=8)
     assert await place.adds_up() == Counts(10, 0, 5, 5)
+
+
+async def test_what_waits_is_counted_anew_when_the_account_was_lost(server: EmbeddedRedis) -> None:
+    require_server()
+    place = OnServer(settings_on(server, max_pending=1000), server)
+    try:
+        consumer = place.consumer()
+        await place.publish(150, key="camera")
+        learn(consumer, 10)
+        assert consumer.ack(consumer.position) == 10
+        place.client.delete(place.keys.counters)  # the stream stays
+        await place.publish(5, key="camera")
+        by_hand = place.write_by_hand(BY_HAND)
+        with pytest.raises(StreamAway):
+            consumer.ack(consumer.position)
+        assert ids(learn(consumer, 200))[-1] == by_hand
+        assert await place.adds_up() == Counts(156, 10, 0, 146)
+        assert (await place.publisher.waiting()).bytes == 145 * 4 * 4 * 3 + 4
+        assert place.client.hget(place.keys.counters, "waiting:camera") == b"145"
+
+        place.client.delete(place.keys.stream, place.keys.counters, place.keys.foreign)
+        await place.publish(70, key="camera")
+        with pytest.raises(StreamAway):
+            consumer.ack(consumer.position)
+        learn(consumer, 1)
+        waiting = await place.publisher.waiting()
+        assert (waiting.samples, waiting.bytes) == (70, 70 * 4 * 4 * 3)
+        assert place.client.hget(place.keys.counters, "waiting:camera") == b"70"
+        learn(consumer, 100)
+        consumer.ack(consumer.position)
+        assert (await place.publisher.waiting()).bytes == 0
+    finally:
+        await place.publisher.close()
+        place.client.close()
+        place.consumers[0].close()
 
 
 # -- deletion by request ---------------------------------------------------------------------
