@@ -8,6 +8,7 @@ LearndropError
 │   │   └── UnknownFormat    a content type or picture format that is not accepted
 │   ├── TooLong              pictures that take too long to decode
 │   ├── BadPicture           one picture of a batch; carries its index
+│   ├── BadParameter         a parameter of the address that there is not, or that comes twice
 │   ├── OtherContent         an Idempotency-Key that came with another body before
 │   └── Contradiction        another answer to a question than the one that was given before
 ├── Denied                   who asks may not; carries the `role` that is needed
@@ -88,6 +89,10 @@ class BadPicture(BadInput):
     ) -> None:
         super().__init__(message, item=f"images[{index}]", limit=limit, value=value)
         self.index = index
+
+
+class BadParameter(BadInput):
+    """A parameter of the address that there is not, or that comes twice."""
 
 
 class OtherContent(BadInput):

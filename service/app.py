@@ -58,7 +58,7 @@ from service.routes import (
 )
 from service.serving import Serving
 
-ASKED_FOR_A_KEY = ("key-needed", "role-needed", "foreign-page", "rate-limited")
+OF_ADMISSION = ("key-needed", "role-needed", "foreign-page", "rate-limited", "bad-parameter")
 log = structlog.get_logger()
 
 
@@ -230,11 +230,11 @@ def _describe_problems(app: FastAPI) -> None:
             told = made()
             for path in told["paths"].values():
                 for operation in path.values():
-                    if "security" in operation:
-                        operation["security"].append({"APIKeyHeader": []})
-                        add_documented(operation["responses"], *ASKED_FOR_A_KEY)
                     if "HTTPValidationError" in str(operation["responses"].get("422")):
                         operation["responses"]["422"] = documented("bad-parameter")[422]
+                    if "security" in operation:
+                        operation["security"].append({"APIKeyHeader": []})
+                        add_documented(operation["responses"], *OF_ADMISSION)
             told["components"]["securitySchemes"]["APIKeyHeader"] = IN_A_HEADER
             schemas = told["components"].setdefault("schemas", {})
             schemas["Problem"] = PROBLEM_SCHEMA

@@ -33,6 +33,7 @@ from service.intake import Intake
 from service.key_watch import KeyWatch
 from service.metrics import ServiceMetrics
 from service.pace import Pace
+from service.queries import check_query
 from service.rates import Rates
 from service.retention import Retention
 from service.serving import Serving
@@ -145,6 +146,7 @@ class _Admission(HTTPBearer):
 
         Raises:
             KeyNeeded, RoleNeeded, ForeignPage, RateLimited: it may not.
+            BadParameter: it names a parameter that the route does not have.
         """
         assert isinstance(request, Request)  # the base class's word is a wider one
         wired, role = rooms_of(request), self._role
@@ -158,6 +160,8 @@ class _Admission(HTTPBearer):
         if not asking.may(role):
             told = f"the key {asking.name!r} may not do this; the role {role!r} is needed"
             raise RoleNeeded(told, role=role)
+        known = request.scope["route"].dependant.query_params
+        check_query(request, [parameter.alias for parameter in known])
 
 
 async def _write_down(request: Request, wired: Rooms, asking: Caller) -> None:

@@ -87,7 +87,8 @@ KINDS = {
             "Send fewer or smaller ones.",
         ),
         Kind(
-            "bad-parameter", 422, "A parameter or header cannot be used", "Mend what `item` names."
+            "bad-parameter", 422, "A parameter or header cannot be used, or is not known",
+            "Mend what `item` names.",
         ),
         Kind(
             "other-content", 422, "The Idempotency-Key came with another batch before",
@@ -137,6 +138,7 @@ _BY_ERROR: dict[type[errors.LearndropError], str] = {
     errors.BadPicture: "bad-picture",
     errors.TooLong: "too-long",
     errors.BadInput: "bad-input",
+    errors.BadParameter: "bad-parameter",
     errors.OtherContent: "other-content",
     errors.RateLimited: "rate-limited",
     errors.StillRunning: "still-running",

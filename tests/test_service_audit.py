@@ -32,7 +32,7 @@ class Office:
         self.done: list[str] = []
         self.http, self.path = http, folder / "keys.json"
 
-        async def act() -> None:
+        async def act(reason: str = "", n: str = "", key: str = "") -> None:
             self.done.append("act")
 
         app.post("/v1/act", dependencies=ADMIN)(act)

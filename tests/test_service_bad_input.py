@@ -212,9 +212,10 @@ def test_a_picture_that_is_no_base64(door: Ingress, text: object) -> None:
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "", "image/png", "application/x-npy", "a/b/c;;"])
-@pytest.mark.parametrize("path", ["/v1/samples", "/v1/samples?x=1"])
-def test_an_unknown_content_type(door: Ingress, kind: str, path: str) -> None:
-    answer = door.http.post(path, content=GOOD, headers={"content-type": kind} if kind else {})
+def test_an_unknown_content_type(door: Ingress, kind: str) -> None:
+    answer = door.http.post(
+        "/v1/samples", content=GOOD, headers={"content-type": kind} if kind else {}
+    )
     is_problem(answer, 415, "unknown-format", item="Content-Type", limit=TYPES, value=kind)
 
 
