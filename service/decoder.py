@@ -1,8 +1,9 @@
-"""`python -m service.decoder FD BYTES`: decodes the picture files that come over a socket.
+"""`python -m service.decoder FD BYTES FILTER`: decodes the picture files that come over a socket.
 
 The service starts it and ends it. Here a decoder in native code may hang or crash: no more is lost
 than the picture that did it. It imports what decoding needs and nothing else, has none of the
-service's settings, may not write files, and ends when the service is gone.
+service's settings, and ends when the service is gone. It may not write files; with FILTER 1, where
+the system can see to it, it can do little more than compute (see syscalls.py).
 """
 
 from __future__ import annotations
@@ -16,30 +17,35 @@ import sys
 import time
 from collections.abc import Sequence
 
-from PIL import Image, WebPImagePlugin
+from PIL import Image, ImageColor, ImagePalette, MpoImagePlugin, TiffImagePlugin, WebPImagePlugin
 
 from learndrop.errors import BadPicture, TooLong
 from service.inputs import inputs
+from service.syscalls import keep_few
 from service.wire import GREETING, Ask, pixels_answer, refusal_answer
 
 ALONE_S = 5.0
 """What hangs longer than it may by so much is ended by the kernel, should the service be gone."""
+OF_SOME_PICTURES = (ImageColor, ImagePalette, MpoImagePlugin, TiffImagePlugin)
+"""What Pillow imports only for some: palettes, tags of Exif, JPEGs of several views."""
 UNFIT = 800
 """Where Linux runs out of memory, it ends this process before the service (0 to 1000)."""
 
 
 def main(arguments: Sequence[str]) -> None:
     """Answer until the socket is closed."""
-    number, memory_bytes = map(int, arguments)
+    number, memory_bytes, filtered = map(int, arguments)
     # A terminal's Ctrl-C and a manager's SIGTERM are for the service, which may have more to ask.
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     faulthandler.enable()
-    Image.preinit()  # JPEG and PNG now, not with the first picture
-    assert WebPImagePlugin.SUPPORTED
+    Image.preinit()  # JPEG and PNG now, not with the first picture: then no file can be read
+    assert WebPImagePlugin.SUPPORTED and all(OF_SOME_PICTURES)
     confine(memory_bytes)
     with socket.socket(fileno=number) as service:
+        if filtered:
+            keep_few()
         try:
             service.sendall(GREETING)
             while True:

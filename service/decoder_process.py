@@ -71,6 +71,7 @@ class Decoder(asyncio.BufferedProtocol):
 
     Args:
         memory_bytes: what it may take.
+        filtered: whether it keeps only the system calls that it needs, where that can be.
         changed: called when it is ready, and when it has ended.
 
     Attributes:
@@ -78,8 +79,9 @@ class Decoder(asyncio.BufferedProtocol):
         gone: set when it has ended.
     """
 
-    def __init__(self, memory_bytes: int, changed: Callable[[], None]) -> None:
-        self._memory_bytes, self._changed = memory_bytes, changed
+    def __init__(self, memory_bytes: int, filtered: bool, changed: Callable[[], None]) -> None:
+        self._arguments = str(memory_bytes), str(int(filtered))
+        self._changed = changed
         self._process: subprocess.Popen[bytes] | None = None
         self._transport: asyncio.WriteTransport | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -111,7 +113,7 @@ class Decoder(asyncio.BufferedProtocol):
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-P", "-B", "-W", "ignore", "-m", MODULE),
-                    *(str(theirs.fileno()), str(self._memory_bytes)),
+                    *(str(theirs.fileno()), *self._arguments),
                 ],
                 env=environment(),
                 cwd="/",

@@ -1,10 +1,10 @@
-"""The processes that decode picture files: whose turn it is, and another one after one ended."""
+"""Has picture files decoded, those of senders whose pictures end decoders apart from all others."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -12,92 +12,83 @@ from learndrop.errors import BadPicture, Busy, DecoderEnded
 from learndrop.pictures import PictureLimits, Pixels
 from learndrop.settings import Settings
 from service.allowance import Allowance
-from service.decoder_process import WHY_ENDED, Decoder, Why
 from service.inputs import Shape
+from service.lane import Lane
 from service.wire import Ask
 
 ASK_BYTES = 2**20
 """Files that are sent at once, with what they become; one at least. Those that a turn was too short
 for are sent again."""
-AT_ONCE, WITHIN_S, PAUSE_S = 5, 60.0, 5.0
-"""So many starts of one decoder within so many seconds come at once; then each waits for a while
-after the one before, so that neither a decoder that cannot start nor a sender of pictures that end
-it costs more than that."""
+APART_S = 300.0
+"""So long after one of a key's pictures ended a decoder, all of that key's are decoded apart."""
+MOST_WAITING = 4
+"""Requests that may wait for the decoder apart: what they hold is not there for others."""
 
 log = structlog.get_logger()
-
-
-def pause_s(starts: Sequence[float], now_s: float) -> float:
-    """How long the next start must wait; `starts` are when the newest AT_ONCE were.
-
-    >>> pause_s([0.0, 1.0, 2.0, 3.0], now_s=4.0), pause_s([0.0, 1.0, 2.0, 3.0, 4.0], now_s=4.5)
-    (0.0, 4.5)
-    >>> pause_s([0.0, 1.0, 2.0, 3.0, 4.0], now_s=60.0)
-    0.0
-    """
-    if len(starts) < AT_ONCE or now_s - starts[0] >= WITHIN_S:
-        return 0.0
-    return max(0.0, starts[-1] + PAUSE_S - now_s)
 
 
 class Decoders:
     """Has files decoded in processes, `settings.decoders` of them, in turns.
 
+    A key whose pictures end them has one of its own, started when it is needed first: so it can
+    take a decoder from others once in APART_S, and not one after the other. Without keys nobody can
+    be told from others.
+
     Args:
         settings: how many, how large a picture, how much memory.
         ended: told of each one that ended, and why (one of WHY_ENDED).
-
-    Attributes:
-        trouble: that none can be started, while this is so.
     """
 
     def __init__(self, settings: Settings, ended: Callable[[str], None]) -> None:
         self._limits = PictureLimits(
             settings.max_image_bytes, settings.max_image_pixels, settings.decode_timeout_s
         )
-        self._memory_bytes = settings.decoder_memory_bytes
-        self._told_ended = ended
-        self._turns = asyncio.Semaphore(settings.decoders)
-        self._places: list[Decoder | None] = [None] * settings.decoders
-        self._keepers: list[asyncio.Task[None]] = []
-        self._change = asyncio.Event()
-        self._next_start_s, self._paused = 0.0, ""
-        self.trouble = ""
+        self._common = Lane(settings.decoders, settings, ended)
+        self._apart = Lane(1, settings, ended)
+        self._waiting_apart = 0
+        self._doubted: dict[str, float] = {}  # until when, of a key
 
     async def start(self) -> None:
         """Start them; nobody waits until they are ready."""
-        self._keepers = [asyncio.create_task(self._keep(n)) for n in range(len(self._places))]
+        self._common.start()
 
     async def stop(self) -> None:
         """End them; whoever still waits is told to come again."""
-        keepers, self._keepers = self._keepers, []
-        for keeper in keepers:
-            keeper.cancel()
-        await asyncio.gather(*keepers, return_exceptions=True)
-        self._changed()
+        await asyncio.gather(self._common.stop(), self._apart.stop())
+
+    @property
+    def trouble(self) -> str:
+        """That none can be started, while this is so."""
+        return self._common.trouble
 
     @property
     def ready(self) -> int:
-        """How many take files."""
-        return sum(one is not None and one.ready for one in self._places)
+        """How many take files, the one apart aside."""
+        return self._common.ready
 
     @property
     def working(self) -> int:
         """How many decode at this moment."""
-        return sum(one is not None and one.working for one in self._places)
+        return self._common.working + self._apart.working
 
     @property
     def pids(self) -> list[int]:
-        """The processes that are ready."""
-        return [one.pid for one in self._places if one and one.ready and one.pid]
+        """The processes that are ready, the one apart last."""
+        return self._common.pids + self._apart.pids
 
     async def decode(
-        self, files: Sequence[bytes | bytearray], first: int, shape: Shape, allowance: Allowance
+        self,
+        files: Sequence[bytes | bytearray],
+        first: int,
+        shape: Shape,
+        allowance: Allowance,
+        key: str = "",
     ) -> list[Pixels]:
         """Decode the first of these files, as many as a turn is enough for; one at least.
 
-        `first` is which picture of its batch the first one is. Files that were in a decoder's hands
-        when it ended are tried again one by one, so that only the one that does it is refused.
+        `first` is which picture of its batch the first one is, `key` the API key's name that sent
+        them. Files that were in a decoder's hands when it ended are tried again one by one, so that
+        only the one that does it is refused.
 
         Raises:
             BadPicture: with the index of the first one that cannot be used.
@@ -106,20 +97,28 @@ class Decoders:
         """
         some = _some(files, shape)
         try:
-            return await self._asked(some, first, shape, allowance)
+            return await self._asked(some, first, shape, allowance, key)
         except DecoderEnded:
-            pass
+            doubt = self._doubted.get(key)
         made: list[Pixels] = []
         for index, file in enumerate(some, first):
             try:
-                made += await self._asked([file], index, shape, allowance)
+                made += await self._asked([file], index, shape, allowance, key)
             except DecoderEnded as exc:
+                self._tell(key)
                 told = f"picture {index} ends the process that decodes it"
                 raise BadPicture(told, index=index) from exc
+        if doubt is not None and self._doubted.get(key) == doubt:
+            del self._doubted[key]  # it was somebody else who ended that one
         return made
 
     async def _asked(
-        self, files: Sequence[bytes | bytearray], first: int, shape: Shape, allowance: Allowance
+        self,
+        files: Sequence[bytes | bytearray],
+        first: int,
+        shape: Shape,
+        allowance: Allowance,
+        key: str,
     ) -> list[Pixels]:
         """Like `decode`, of all that is given.
 
@@ -127,71 +126,54 @@ class Decoders:
             DecoderEnded: one crashed while it worked on these files.
             Busy: as for `decode`.
         """
-        async with self._turns:
-            allowance.insist()
-            decoder = await self._free()
-            try:
-                done = await decoder.ask(Ask(files, shape, self._limits, allowance.left_s, first))
-            except DecoderEnded as exc:
-                allowance.left_s -= exc.spent_s
-                match exc.why:
-                    case "time":
-                        raise allowance.too_long() from exc
-                    case "stop":
-                        raise Busy("the service is stopping") from exc
-                raise
-            allowance.left_s -= done.spent_s
-            return done.pixels
+        ask = Ask(files, shape, self._limits, allowance.left_s, first)
+        while not self._is_doubted(key):
+            async with self._common.turns:
+                if not self._is_doubted(key):  # for what it sent beside, meanwhile
+                    return await self._answer(self._common, ask, allowance, key)
+        if self._waiting_apart >= MOST_WAITING:
+            told = f"pictures of the key {key!r} end the processes that decode them: few may wait"
+            raise Busy(told, retry_after_s=5.0, limit=MOST_WAITING)
+        self._waiting_apart += 1
+        try:
+            async with self._apart.turns:
+                if not self._apart.started and self._common.started:
+                    self._apart.start()
+                return await self._answer(self._apart, ask, allowance, key)
+        finally:
+            self._waiting_apart -= 1
 
-    async def _free(self) -> Decoder:
-        """One that has nothing to do, as soon as there is one."""
-        while True:
-            for one in self._places:
-                if one is not None and one.ready and not one.working:
-                    return one
-            if not self._keepers:
-                raise Busy("the service is stopping")
-            if (told := self.trouble or self._paused) and not self.ready:
-                wait_s = self._next_start_s - asyncio.get_running_loop().time()
-                raise Busy(told, retry_after_s=max(1.0, wait_s))
-            await self._change.wait()
+    async def _answer(self, lane: Lane, ask: Ask, allowance: Allowance, key: str) -> list[Pixels]:
+        """Ask a decoder of a lane in which there is a turn."""
+        allowance.insist()
+        decoder = await lane.free()
+        try:
+            done = await decoder.ask(replace(ask, left_s=allowance.left_s))
+        except DecoderEnded as exc:
+            allowance.left_s -= exc.spent_s
+            if exc.why == "stop":
+                raise Busy("the service is stopping") from exc
+            if key:  # at once: others of its pictures wait for this turn
+                self._doubted[key] = asyncio.get_running_loop().time() + APART_S
+            if exc.why == "time":
+                self._tell(key)
+                raise allowance.too_long() from exc
+            raise
+        allowance.left_s -= done.spent_s
+        return done.pixels
 
-    def _changed(self) -> None:
-        if self.ready:
-            self.trouble = self._paused = ""
-        self._change.set()
-        self._change = asyncio.Event()
+    def _is_doubted(self, key: str) -> bool:
+        until_s = self._doubted.get(key)
+        if until_s is None:
+            return False
+        if asyncio.get_running_loop().time() < until_s:
+            return True
+        del self._doubted[key]
+        return False
 
-    async def _keep(self, place: int) -> None:
-        """Start a decoder, and the next one when it has ended."""
-        loop = asyncio.get_running_loop()
-        starts: deque[float] = deque(maxlen=AT_ONCE)
-        while True:
-            if wait_s := pause_s(starts, loop.time()):
-                self._next_start_s = loop.time() + wait_s
-                self._paused = "the processes that decode picture files end too often"
-                self._changed()
-                await asyncio.sleep(wait_s)
-            starts.append(loop.time())
-            decoder = self._places[place] = Decoder(self._memory_bytes, self._changed)
-            try:
-                await decoder.start()
-                await decoder.gone.wait()
-            except OSError as exc:
-                self._note("start", None, str(exc))
-            finally:
-                self._places[place] = None
-                decoder.end("stop")
-                code, said = await decoder.bury()
-            if decoder.why in WHY_ENDED:
-                self._note(decoder.why, code, said)
-
-    def _note(self, why: Why, code: int | None, said: str) -> None:
-        log.warning("decoder_ended", why=why, code=code, said=said)
-        self._told_ended(why)
-        if why == "start":
-            self.trouble = "no process that decodes picture files can be started: see the log"
-            self._changed()
+    def _tell(self, key: str) -> None:
+        if key:
+            log.warning("sender_apart", key=key, seconds=APART_S)
 
 
 def _some(files: Sequence[bytes | bytearray], shape: Shape) -> Sequence[bytes | bytearray]:

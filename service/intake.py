@@ -104,7 +104,7 @@ class Intake:
                 refuse(count, count * 3 * self._shape.size**2)
 
         accepted_s = time.time()
-        batch, pixels = await self._received(request, self._shape, labelled=True, admit=admit)
+        batch, pixels = await self._received(request, self._shape, key, labelled=True, admit=admit)
         labels, names = batch.labels or (), batch.ids or [""] * len(pixels)
         samples = [
             Sample(image, label, accepted_s, key, name)
@@ -138,9 +138,11 @@ class Intake:
         self,
         request: Request,
         shape: Shape,
+        key: str = "",
         refuse: Callable[[int], None] = lambda pictures: None,
     ) -> NDArray[np.uint8]:
-        """Read pictures as the network's input: uint8 [N, size, size, 3].
+        """Read pictures that the API key of this name sent as the network's input: uint8
+        [N, size, size, 3].
 
         `refuse` may refuse so many pictures before they are decoded; it may be called in a thread.
 
@@ -152,13 +154,14 @@ class Intake:
         def admit(batch: Batch) -> None:
             refuse(len(batch.images))
 
-        _, pixels = await self._received(request, shape, labelled=False, admit=admit)
+        _, pixels = await self._received(request, shape, key, labelled=False, admit=admit)
         return np.stack(pixels)
 
     async def _received(
         self,
         request: Request,
         shape: Shape,
+        key: str,
         *,
         labelled: bool,
         admit: Callable[[Batch], None] = lambda batch: None,
@@ -184,7 +187,7 @@ class Intake:
             # Pixels of their own; those of samples that fit as they are stay views of the body.
             held.take(len(batch.images) * 3 * shape.size**2, alone=True)
         while len(pixels) < len(batch.images):
-            pixels += await self._some(batch.images, len(pixels), shape, allowance)
+            pixels += await self._some(batch.images, len(pixels), shape, allowance, key)
         return batch, pixels
 
     def _is_quick(self, kind: str, body: bytearray) -> bool:
@@ -198,13 +201,18 @@ class Intake:
         return True
 
     async def _some(
-        self, pictures: Sequence[Picture], first: int, shape: Shape, allowance: Allowance
+        self,
+        pictures: Sequence[Picture],
+        first: int,
+        shape: Shape,
+        allowance: Allowance,
+        key: str,
     ) -> list[NDArray[np.uint8]]:
         """Make inputs of pictures from `first` on, as many as a turn is enough for."""
         rest = pictures[first:]
         files = [one for one in rest if not isinstance(one, np.ndarray)]
         if files:
-            return await self.decoders.decode(files, first, shape, allowance)
+            return await self.decoders.decode(files, first, shape, allowance, key)
         fitted = partial(inputs, rest, shape, NO_FILES, allowance.left_s, first=first)
         return await self._threads.run(fitted, allowance)
 

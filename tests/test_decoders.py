@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import platform
 import signal
 import socket
 import subprocess
@@ -22,14 +23,14 @@ from PIL import Image
 from learndrop.errors import BadInput, BadPicture, Busy, TooLong
 from learndrop.pictures import PictureLimits, Pixels
 from learndrop.settings import load_settings
-from service import decoder_process, decoders
+from service import decoder_process, decoders, lane, syscalls
 from service.allowance import Allowance
 from service.decoders import Decoders
 from service.inputs import Shape, inputs
 from service.wire import ANSWER_BYTES, GREETING, Ask
 from tests.fuzz.mutations import mutant
 from tests.fuzz.targets import doors
-from tests.poisoned_decoder import CRASH, HANG, LIE, RAISE
+from tests.poisoned_decoder import CRASH, HANG, LIE, RAISE, REACH
 from tests.processes import wait_until
 from tests.services import encoded, ingress, is_problem, pixels
 
@@ -48,13 +49,18 @@ class Scene:
         self.decoders = Decoders(load_settings(**(own | settings)), self.ended.append)
 
     async def decode(
-        self, files: Sequence[bytes], *, most_s: float = 10.0, shape: Shape = SHAPE
+        self,
+        files: Sequence[bytes],
+        *,
+        most_s: float = 10.0,
+        shape: Shape = SHAPE,
+        key: str = "",
     ) -> list[Pixels]:
         """All of them, in turns."""
         made: list[Pixels] = []
         allowance = Allowance(most_s)
         while len(made) < len(files):
-            made += await self.decoders.decode(files[len(made) :], len(made), shape, allowance)
+            made += await self.decoders.decode(files[len(made) :], len(made), shape, allowance, key)
         return made
 
     async def pid(self) -> int:
@@ -189,7 +195,7 @@ async def test_a_hanging_picture_holds_up_nobody_for_longer_than_its_time(poison
 async def test_under_kills_each_request_gets_its_own_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(decoders, "AT_ONCE", 100)
+    monkeypatch.setattr(lane, "AT_ONCE", 100)
     done = 0
 
     async def ask(scene: Scene, shade: int) -> None:
@@ -228,17 +234,17 @@ async def test_where_none_can_be_started_files_are_refused_and_tries_are_few(
 ) -> None:
     monkeypatch.setattr(decoder_process, "MODULE", "tests.no_such_module")
     async with running() as scene:
-        await wait_until(lambda: len(scene.ended) == decoders.AT_ONCE)
+        await wait_until(lambda: len(scene.ended) == lane.AT_ONCE)
         with pytest.raises(Busy, match="see the log") as refused:
             await scene.decode([GOOD])
-        assert 0 < refused.value.retry_after_s <= decoders.PAUSE_S
-        assert scene.ended == ["start"] * decoders.AT_ONCE
+        assert 0 < refused.value.retry_after_s <= lane.PAUSE_S
+        assert scene.ended == ["start"] * lane.AT_ONCE
         assert scene.decoders.trouble
 
 
 async def test_one_that_starts_at_last_ends_the_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoder_process, "MODULE", "tests.no_such_module")
-    monkeypatch.setattr(decoders, "PAUSE_S", 0.2)
+    monkeypatch.setattr(lane, "PAUSE_S", 0.2)
     async with running() as scene:
         await wait_until(lambda: bool(scene.decoders.trouble))
         monkeypatch.undo()
@@ -322,6 +328,20 @@ async def test_a_decoder_has_no_secret_no_file_and_no_way_to_write_one(
         assert len(list((of / "task").iterdir())) == 1
 
 
+@pytest.mark.skipif(platform.machine() not in syscalls.MACHINES, reason="knows no such machine")
+@IN_PROC
+async def test_what_a_picture_brings_into_a_decoder_reaches_nothing(poisoned: None) -> None:
+    async with running() as scene:
+        status = Path(f"/proc/{await scene.pid()}/status").read_text()
+        assert "Seccomp:\t2\n" in status and "NoNewPrivs:\t1\n" in status
+        with pytest.raises(BadPicture, match="reached: $"):
+            await scene.decode([GOOD + REACH])
+        assert len(await scene.decode([GOOD])) == 1
+    async with running(decoder_filter=False) as scene:
+        with pytest.raises(BadPicture, match="reached: file environment folder removal"):
+            await scene.decode([GOOD + REACH])
+
+
 @IN_PROC
 async def test_a_picture_that_takes_more_memory_than_a_decoder_may_is_refused_alone() -> None:
     large = encoded(np.zeros((4000, 4000, 3), np.uint8), compress_level=1)
@@ -367,6 +387,7 @@ def test_a_decoder_whose_service_is_gone_ends_even_where_it_hangs(hangs: bool) -
                 "tests.poisoned_decoder",
                 str(theirs.fileno()),
                 str(2**30),
+                "1",
                 "0.2",
             ],
             pass_fds=(theirs.fileno(),),
@@ -377,3 +398,63 @@ def test_a_decoder_whose_service_is_gone_ends_even_where_it_hangs(hangs: bool) -
             ours.sendall(b"".join(Ask([GOOD + HANG], SHAPE, LIMITS, 0.0, 0).parts()))
         ours.close()
         assert process.wait(30) == (-signal.SIGALRM if hangs else 0)
+
+
+async def test_a_key_that_ends_decoders_takes_none_from_others(poisoned: None) -> None:
+    """With one decoder, which after five starts would not be there for five seconds."""
+    async with running() as scene:
+        for _ in range(lane.AT_ONCE):
+            bad = asyncio.gather(
+                *(scene.decode([GOOD + CRASH], key="bad") for _ in range(3)), return_exceptions=True
+            )
+            for _ in range(4):
+                assert len(await scene.decode([GOOD] * 3, key="good")) == 3
+            assert all(isinstance(one, BadPicture | Busy) for one in await bad)
+        assert len(await scene.decode([GOOD])) == 1
+        assert len(scene.ended) > lane.AT_ONCE
+
+
+async def test_a_key_whose_pictures_hang_holds_up_others_once(poisoned: None) -> None:
+    async with running() as scene:
+        with pytest.raises(TooLong):
+            await scene.decode([GOOD + HANG], most_s=0.1, key="bad")
+        hanging = [
+            asyncio.create_task(scene.decode([GOOD + HANG], most_s=60.0, key="bad"))
+            for _ in range(1 + decoders.MOST_WAITING)
+        ]
+        await wait_until(lambda: scene.decoders.working == 1)
+        assert len(await scene.decode([GOOD], key="good")) == 1
+        done, _ = await asyncio.wait(hanging, return_when=asyncio.FIRST_COMPLETED)
+        with pytest.raises(Busy, match="the key 'bad'"):  # what they hold is not for others
+            await done.pop()
+        for one in hanging:
+            one.cancel()
+
+
+async def test_a_key_is_doubted_for_a_while(
+    poisoned: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoders, "APART_S", 0.5)
+    async with running() as scene:
+        with pytest.raises(BadPicture):
+            await scene.decode([GOOD + CRASH], key="bad")
+        await wait_until(lambda: len(scene.decoders.pids) == 2)
+        os.kill(scene.decoders.pids[0], signal.SIGSTOP)
+        assert len(await scene.decode([GOOD], key="bad")) == 1
+        os.kill(scene.decoders.pids[0], signal.SIGCONT)
+        await asyncio.sleep(0.5)
+        os.kill(scene.decoders.pids[1], signal.SIGSTOP)
+        assert len(await scene.decode([GOOD], key="bad")) == 1
+
+
+async def test_a_key_whose_decoder_somebody_else_ended_is_not_doubted(poisoned: None) -> None:
+    async with running() as scene:
+        pid = await scene.pid()
+        os.kill(pid, signal.SIGSTOP)
+        asked = asyncio.create_task(scene.decode([GOOD] * 3, key="good"))
+        await wait_until(lambda: scene.decoders.working == 1)
+        os.kill(pid, signal.SIGKILL)
+        assert len(await asked) == 3
+        await wait_until(lambda: len(scene.decoders.pids) == 2)
+        os.kill(scene.decoders.pids[1], signal.SIGSTOP)
+        assert len(await scene.decode([GOOD], key="good")) == 1

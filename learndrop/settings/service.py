@@ -63,6 +63,9 @@ class ServiceSettings(Room):
     decoder_bytes: int = Field(0, ge=0)
     """Most memory that one of them may take; 0 is enough for every picture that is taken: 128 MiB,
     4 times `max_image_bytes` and 32 bytes for each of `max_image_pixels`."""
+    decoder_filter: bool = True
+    """Let them make no system call that decoding does not need, where the system can see to that
+    (Linux on x86-64 and ARM64)."""
     decode_timeout_s: float = Field(10.0, gt=0, le=600)
     """Longest time that decoding the pictures of one request may take."""
     serve_threads: int = Field(1, ge=1, le=64)

@@ -51,7 +51,7 @@ async def predict(request: Request, wired: InRooms, asking: Asking, top: Top = 1
     Answers are stored, to be asked for by id; while Redis is away they are given all the same.
     """
     model = wired.serving.model()
-    images = await wired.intake.pictures(request, model.shape, wired.serving.refuse)
+    images = await wired.intake.pictures(request, model.shape, asking.name, wired.serving.refuse)
     probabilities = await wired.serving.predict(model, images)
     answers = told(model, probabilities, top)
     ids = await _stored(wired, answers, images, margins(probabilities), asking.name)
