@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Iterable
 from importlib import metadata, util
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -20,9 +20,6 @@ from learndrop import errors, keys_command, labels_command, letters_command, pas
 from learndrop.bench.options import bench
 from learndrop.console import Json, Url, connect, show_json
 from learndrop.predict_command import predict
-
-if TYPE_CHECKING:
-    from learndrop.client import Client
 
 EPILOG = (
     "Exit codes: 0 done, 1 failed, 2 not usable as asked, 3 not found, 5 refused for now, "
@@ -128,7 +125,9 @@ def feed(
     from learndrop.datasets import load
 
     with connect(url) as client:
-        data = load(source, size or image_size(client), limit or None)
+        takes = client.limits()  # as it would make pictures fit itself
+        side = size or int(takes["image_size"])
+        data = load(source, side, limit or None, fit=takes["fit"], classes=1)
         for line in data.skipped:
             typer.echo(f"skipped {line}", err=True)
         ids: list[str] = []
@@ -200,11 +199,6 @@ def settings(
         ("variable", "value", "from", "meaning"),
         [[str(row[key]) for key in ("variable", "value", "origin", "meaning")] for row in rows],
     )
-
-
-def image_size(client: Client) -> int:
-    """The side of the images that the service learns from."""
-    return int(client.limits()["image_size"])
 
 
 def progress(total: int) -> Any:

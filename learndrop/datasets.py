@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from learndrop.errors import BadInput
 from learndrop.installed import file_of
-from learndrop.pictures import array_to_input, to_input
+from learndrop.pictures import Fit, array_to_input, to_input
 
 Images = NDArray[np.uint8]
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
@@ -68,20 +68,36 @@ class Data:
         )
 
 
-def load(source: str, size: int, limit: int | None = None, *, seed: int = 0) -> Data:
+def load(
+    source: str,
+    size: int,
+    limit: int | None = None,
+    *,
+    seed: int = 0,
+    fit: Fit = "crop",
+    classes: int = 2,
+) -> Data:
     """Read `limit` images (all when None) of a source as squares of `size` pixels.
+
+    Args:
+        source: as the head of this file has it.
+        size: side of the squares.
+        limit: most images.
+        seed: of their order.
+        fit: how a picture that is not square becomes one.
+        classes: fewest labels that there must be.
 
     Raises:
         BadInput: naming the source, what is wrong with it, and what would be right.
     """
     if source == "digits":
-        data = _digits(size, limit, seed)
+        data = _digits(size, limit, seed)  # which are square
     elif source.startswith("torchvision:"):
-        data = _torchvision(source, size, limit, seed)
+        data = _torchvision(source, size, fit, limit, seed)
     elif source.endswith(".npz"):
-        data = _npz(Path(source), size, limit, seed)
+        data = _npz(Path(source), size, fit, limit, seed)
     elif Path(source).is_dir():
-        data = _folder(Path(source), size, limit, seed)
+        data = _folder(Path(source), size, fit, limit, seed)
     else:
         raise BadInput(
             f"no data at {source!r}: give digits, a file .npz, a folder of class folders, or "
@@ -89,8 +105,9 @@ def load(source: str, size: int, limit: int | None = None, *, seed: int = 0) -> 
             item="data",
             value=source,
         )
-    if len(data.classes) < 2:
-        raise BadInput(f"{source}: {len(data.classes)} class, at least 2 are needed", item="data")
+    if (found := len(data.classes)) < classes:
+        told = f"{found} {'class' if found == 1 else 'classes'}, at least {classes} needed"
+        raise BadInput(f"{source}: {told}", item="data", limit=classes, value=found)
     return data
 
 
@@ -157,10 +174,10 @@ def _picked(count: int, limit: int | None, seed: int) -> NDArray[np.intp]:
     return np.random.default_rng(seed).permutation(count)[:limit]
 
 
-def _arrays(images: Sequence[Images] | Images, size: int) -> Images:
+def _arrays(images: Sequence[Images] | Images, size: int, fit: Fit = "crop") -> Images:
     if not len(images):
         return np.empty((0, size, size, 3), np.uint8)
-    return np.stack([array_to_input(image, size=size) for image in images])
+    return np.stack([array_to_input(image, size=size, fit=fit) for image in images])
 
 
 def _digits(size: int, limit: int | None, seed: int) -> Data:
@@ -205,7 +222,7 @@ def _read_npz(path: Path) -> tuple[Any, Any, Any]:
         raise BadInput(f"{path}: not a readable .npz ({told})", item="data") from exc
 
 
-def _npz(path: Path, size: int, limit: int | None, seed: int) -> Data:
+def _npz(path: Path, size: int, fit: Fit, limit: int | None, seed: int) -> Data:
     images, labels, names = _read_npz(path)
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[3:] not in ((), (3,)):
         raise BadInput(
@@ -227,10 +244,10 @@ def _npz(path: Path, size: int, limit: int | None, seed: int) -> Data:
     chosen = images[pick]
     if chosen.ndim == 3:
         chosen = np.repeat(chosen[..., None], 3, axis=3)
-    return Data(_arrays(chosen, size), [str(label) for label in labels[pick]], path.stem)
+    return Data(_arrays(chosen, size, fit), [str(label) for label in labels[pick]], path.stem)
 
 
-def _folder(root: Path, size: int, limit: int | None, seed: int) -> Data:
+def _folder(root: Path, size: int, fit: Fit, limit: int | None, seed: int) -> Data:
     files = sorted(p for p in root.glob("*/*") if p.suffix.lower() in SUFFIXES)
     if not files:
         raise BadInput(
@@ -245,7 +262,7 @@ def _folder(root: Path, size: int, limit: int | None, seed: int) -> Data:
         if len(labels) == limit:
             break
         try:
-            images.append(to_input(files[i].read_bytes(), size=size))
+            images.append(to_input(files[i].read_bytes(), size=size, fit=fit))
             labels.append(files[i].parent.name)
         except (BadInput, OSError) as exc:
             skipped.append(f"{files[i]}: {exc}")
@@ -254,7 +271,7 @@ def _folder(root: Path, size: int, limit: int | None, seed: int) -> Data:
     return Data(np.stack(images), labels, root.name, tuple(skipped))
 
 
-def _torchvision(source: str, size: int, limit: int | None, seed: int) -> Data:
+def _torchvision(source: str, size: int, fit: Fit, limit: int | None, seed: int) -> Data:
     parts = source.split(":")
     if len(parts) not in (3, 4) or not all(parts):
         raise BadInput(
@@ -271,7 +288,8 @@ def _torchvision(source: str, size: int, limit: int | None, seed: int) -> Data:
             number = int(target)
         except (TypeError, ValueError) as exc:
             raise BadInput(f"{parts[1]} has no single class for an image", item="data") from exc
-        images.append(array_to_input(np.asarray(picture.convert("RGB"), np.uint8), size=size))
+        pixels = np.asarray(picture.convert("RGB"), np.uint8)
+        images.append(array_to_input(pixels, size=size, fit=fit))
         labels.append(str(names[number]) if names and number < len(names) else str(number))
     return Data(_arrays(images, size), labels, parts[1])
 

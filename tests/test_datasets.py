@@ -99,6 +99,17 @@ def test_folder_of_class_folders(tmp_path: Path) -> None:
     assert "broken.jpg: not a JPEG" in data.skipped[0]
 
 
+def test_a_folder_is_fitted_as_is_said_and_may_hold_one_class(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    wide = np.full((20, 40, 3), 255, np.uint8)
+    Image.fromarray(wide).save(tmp_path / "cat" / "wide.png")
+    padded = load(str(tmp_path), 8, fit="pad", classes=1)
+    assert padded.labels == ["cat"] and (padded.images[0, 0] == 0).all()
+    assert (load(str(tmp_path), 8, classes=1).images == 255).all()
+    with pytest.raises(BadInput, match="1 class, at least 2"):
+        load(str(tmp_path), 8)
+
+
 def test_torchvision_set_that_is_on_disk(tmp_path: Path) -> None:
     write_idx(tmp_path)
     data = load(f"torchvision:FashionMNIST:{tmp_path}", 28)

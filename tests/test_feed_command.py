@@ -1,0 +1,26 @@
+"""`learndrop feed` sends pictures as the service would have made them fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from learndrop.messages import Sample
+from tests.commands import learndrop
+from tests.services import listening_app, memory_app
+
+
+def test_one_class_alone_is_sent_and_fitted_as_the_service_does(tmp_path: Path) -> None:
+    (tmp_path / "pets" / "cat").mkdir(parents=True)
+    wide = np.full((20, 40, 3), 255, np.uint8)
+    Image.fromarray(wide).save(tmp_path / "pets" / "cat" / "wide.png")
+    app, stream, _ = memory_app(tmp_path / "data", fit="pad")
+    with listening_app(app) as url:
+        done = learndrop("feed", str(tmp_path / "pets"), "--url", url)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("1 images of 1 classes accepted")
+    (sample,) = map(Sample.from_fields, stream.entries.values())
+    assert sample.label == "cat"
+    assert (sample.image[0] == 0).all() and (sample.image[16] == 255).all()
