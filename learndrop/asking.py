@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 import orjson
@@ -49,6 +50,20 @@ class Ask:
         return told | ({"content": self.body} if self.body else {})
 
 
+def place(path: str, one: str, rest: str = "") -> str:
+    """The path of one thing by its id, whatever signs that has.
+
+    Raises:
+        BadInput: without an id: that would be the path of all of them.
+
+    >>> place("/v1/samples", "1-0"), place("/v1/samples", "a/b?c", "/picture")
+    ('/v1/samples/1-0', '/v1/samples/a%2Fb%3Fc/picture')
+    """
+    if not one:
+        raise BadInput("an id is empty", item="id", value=one)
+    return f"{path}/{quote(one, safe='')}{rest}"
+
+
 def checked(url: str) -> str:
     """The address of a service, if it is one: asking another way would be tried for a minute.
 
@@ -70,8 +85,8 @@ class Trying:
 
     def __init__(self, patience_s: float, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._began = clock()
-        self._until = self._began + patience_s
+        self._until = clock() + patience_s
+        self._absent_s: float | None = None  # since when nobody listens
         self._tries = 0
 
     def after_answer(self, answer: httpx2.Response) -> float | None:
@@ -82,6 +97,7 @@ class Trying:
         """
         if answer.is_success:
             return None
+        self._absent_s = None
         problem = _problem(answer)
         refused = ServerRefused(
             f"{answer.status_code} {problem.get('title', answer.reason_phrase)}:"
@@ -92,7 +108,7 @@ class Trying:
         under_way = answer.status_code == 409 and "retry-after" in answer.headers
         if answer.status_code not in _LATER and not under_way:
             raise refused
-        wait_s = self._next(_retry_after(answer))
+        wait_s = self._next(_retry_after(answer), self._until)
         if wait_s is None:
             raise refused
         return wait_s
@@ -103,18 +119,22 @@ class Trying:
         Raises:
             ServerAway: if patience has ended.
         """
+        until = self._until
         if isinstance(failure, _NOT_SENT):
             # Long enough for a service that is started again; a wrong address is told soon.
-            self._until = min(self._until, self._began + ABSENT_S)
-        wait_s = self._next(None)
+            self._absent_s = self._clock() if self._absent_s is None else self._absent_s
+            until = min(until, self._absent_s + ABSENT_S)
+        else:
+            self._absent_s = None
+        wait_s = self._next(None, until)
         if wait_s is None:
             raise ServerAway(_told(failure)) from failure
         return wait_s
 
-    def _next(self, wanted_s: float | None) -> float | None:
+    def _next(self, wanted_s: float | None, until: float) -> float | None:
         self._tries += 1
         wait_s = min(2.0, 0.1 * 2**self._tries) if wanted_s is None else wanted_s
-        if self._tries >= MOST_TRIES or self._clock() + wait_s > self._until:
+        if self._tries >= MOST_TRIES or self._clock() + wait_s > until:
             return None
         return wait_s
 
@@ -178,7 +198,7 @@ def labelled_many(labels: Mapping[str, str | int], correct: bool, load: Load) ->
 
 def without(prediction_id: str) -> Ask:
     """The request that takes an answer away; sent again it is answered alike."""
-    return Ask("DELETE", f"/v1/predictions/{prediction_id}", once=uuid.uuid4().hex)
+    return Ask("DELETE", place("/v1/predictions", prediction_id), once=uuid.uuid4().hex)
 
 
 def label_requests(limit: int) -> Ask:

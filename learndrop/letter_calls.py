@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from learndrop.asking import Ask
+from learndrop.asking import Ask, place
 
 Told = TypeVar("Told")
 Raw = TypeVar("Raw")
@@ -31,15 +31,15 @@ class DeadLetterCalls(Generic[Told, Raw]):
 
     def show(self, letter_id: str) -> Told:
         """One with the fields of its entry."""
-        return self._ask(Ask("GET", f"{PATH}/{letter_id}"))
+        return self._ask(Ask("GET", place(PATH, letter_id)))
 
     def picture(self, letter_id: str) -> Raw:
         """Its picture as the bytes of a PNG."""
-        return self._fetch(Ask("GET", f"{PATH}/{letter_id}/picture"))
+        return self._fetch(Ask("GET", place(PATH, letter_id, "/picture")))
 
     def replay(self, letter_id: str) -> Told:
         """Put one back on the stream; asked for again after a lost answer, it is done once."""
-        return self._ask(Ask("POST", f"{PATH}/{letter_id}/replay", once=uuid.uuid4().hex))
+        return self._ask(Ask("POST", place(PATH, letter_id, "/replay"), once=uuid.uuid4().hex))
 
     def replay_all(self, reason: str | None = None) -> Told:
         """Put all back, or those of one reason: `replayed`, `ids`, `left` and why some are left."""
@@ -47,7 +47,7 @@ class DeadLetterCalls(Generic[Told, Raw]):
 
     def delete(self, letter_id: str) -> Told:
         """Throw one away; asked for again after a lost answer, it is done once."""
-        return self._ask(Ask("DELETE", f"{PATH}/{letter_id}", once=uuid.uuid4().hex))
+        return self._ask(Ask("DELETE", place(PATH, letter_id), once=uuid.uuid4().hex))
 
     def purge(self, reason: str | None = None) -> Told:
         """Throw all away, or those of one reason: `purged` and `left`."""

@@ -70,7 +70,7 @@ def parcels(
             value=list(images.shape),
         )
     texts = {} if labels is None else {"labels": [_as_text(label) for label in labels]}
-    texts |= {} if ids is None else {"ids": list(ids)}
+    texts |= {} if ids is None else {"ids": [_as_text(one, "ids") for one in ids]}
 
     def part(start: int, stop: int | None) -> dict[str, list[str]]:
         return {item: told[start:stop] for item, told in texts.items()}
@@ -116,12 +116,13 @@ def _alike(one: bytes | NDArray[np.uint8], other: bytes | NDArray[np.uint8]) -> 
     return shapes[0] == shapes[1]
 
 
-def _as_text(label: object) -> str:
-    if isinstance(label, str):
-        return label
-    if isinstance(label, int | np.integer) and not isinstance(label, bool):
-        return str(int(label))
-    raise BadInput(f"a label is a name or a whole number, not {label!r}", item="labels")
+def _as_text(one: object, item: str = "labels") -> str:
+    if isinstance(one, str):
+        return one
+    if isinstance(one, int | np.integer) and not isinstance(one, bool):
+        return str(int(one))
+    what = "a label is a name" if item == "labels" else "an id is a text"
+    raise BadInput(f"{what} or a whole number, not {one!r}", item=item)
 
 
 def _packed(

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx2
 import numpy as np
 import pytest
 from pydantic import SecretStr
 
 from deploy.embedded import EmbeddedRedis, free_port
+from learndrop.asking import Trying
 from learndrop.board import WorkerBoard
 from learndrop.client import AsyncClient, Client
 from learndrop.errors import BadInput, ServerAway, ServerRefused, Unavailable
@@ -178,6 +180,44 @@ def test_nobody_at_the_address_is_told_with_the_address() -> None:
         with pytest.raises(ServerAway, match=url):
             client.state()
     assert waits and all(wait <= 2 for wait in waits)
+
+
+def test_a_service_that_starts_anew_late_in_a_wait_is_still_waited_for() -> None:
+    """Nobody listens for a while: that is counted from then, not from the request's beginning."""
+    now_s = 0.0
+    trying = Trying(60.0, lambda: now_s)
+    busy = httpx2.Response(503, headers={"retry-after": "20"}, json={})
+    away = httpx2.ConnectError("no", request=httpx2.Request("GET", "http://x"))
+    assert trying.after_answer(busy) == 20.0
+    now_s = 20.0
+    assert trying.after_failure(away) < 2.0
+    now_s = 24.0
+    assert trying.after_answer(busy) == 20.0  # it is there again
+    now_s = 44.0
+    assert trying.after_failure(away) < 5.0
+    now_s = 49.0
+    with pytest.raises(ServerAway):
+        trying.after_failure(away)
+
+
+def test_an_id_is_one_part_of_the_path_whatever_signs_it_has(served: Served) -> None:
+    with Client(served.url, sleep=never) as client:
+        for strange in ("a/b?limit=1", "../limits", "#", "?events=1", "%2e"):
+            with pytest.raises(ServerRefused) as refused:
+                client.sample(strange)
+            assert refused.value.status == 404
+        calls = [client.sample, client.prediction, client.delete_prediction, client.deletion]
+        for call in (*calls, client.delete_sample, client.dead_letters.delete):
+            with pytest.raises(BadInput, match="an id is empty"):
+                call("")
+
+
+def test_ids_may_be_numbers(served: Served) -> None:
+    with Client(served.url) as client:
+        client.learn([encoded(pixels()[0])], ["a"], ids=[7])  # type: ignore[list-item]
+        with pytest.raises(BadInput, match="an id is a text"):
+            client.learn([encoded(pixels()[0])], ["a"], ids=[None])  # type: ignore[list-item]
+    assert [s.name for s in served.samples()] == ["7"]
 
 
 def test_what_was_not_answered_is_sent_again_and_samples_under_the_same_key() -> None:

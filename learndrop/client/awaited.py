@@ -24,6 +24,7 @@ from learndrop.asking import (
     labelled,
     labelled_many,
     page,
+    place,
     with_pictures,
     without,
 )
@@ -83,11 +84,11 @@ class AsyncClient:
 
     async def sample(self, sample_id: str) -> dict[str, Any]:
         """See Client."""
-        return await self._ask(Ask("GET", f"/v1/samples/{sample_id}"))
+        return await self._ask(Ask("GET", place("/v1/samples", sample_id)))
 
     async def prediction(self, prediction_id: str) -> dict[str, Any]:
         """See Client."""
-        return await self._ask(Ask("GET", f"/v1/predictions/{prediction_id}"))
+        return await self._ask(Ask("GET", place("/v1/predictions", prediction_id)))
 
     async def predictions(self, limit: int = 50, cursor: str | None = None) -> dict[str, Any]:
         """See Client."""
@@ -108,7 +109,7 @@ class AsyncClient:
 
     async def prediction_picture(self, prediction_id: str) -> bytes:
         """See Client."""
-        return await self._fetch(Ask("GET", f"/v1/predictions/{prediction_id}/picture"))
+        return await self._fetch(Ask("GET", place("/v1/predictions", prediction_id, "/picture")))
 
     async def delete_prediction(self, prediction_id: str) -> dict[str, Any]:
         """See Client."""
@@ -116,11 +117,11 @@ class AsyncClient:
 
     async def delete_sample(self, sample_id: str) -> dict[str, Any]:
         """See Client."""
-        return await self._ask(Ask("DELETE", f"/v1/samples/{sample_id}"))
+        return await self._ask(Ask("DELETE", place("/v1/samples", sample_id)))
 
     async def deletion(self, sample_id: str) -> dict[str, Any]:
         """See Client."""
-        return await self._ask(Ask("GET", f"/v1/deletions/{sample_id}"))
+        return await self._ask(Ask("GET", place("/v1/deletions", sample_id)))
 
     async def models(self) -> dict[str, Any]:
         """See Client."""

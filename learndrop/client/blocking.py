@@ -23,6 +23,7 @@ from learndrop.asking import (
     labelled,
     labelled_many,
     page,
+    place,
     with_pictures,
     without,
 )
@@ -95,11 +96,11 @@ class Client:
 
     def sample(self, sample_id: str) -> dict[str, Any]:
         """What became of a sample: id, status, model_version, reason, why."""
-        return self._ask(Ask("GET", f"/v1/samples/{sample_id}"))
+        return self._ask(Ask("GET", place("/v1/samples", sample_id)))
 
     def prediction(self, prediction_id: str) -> dict[str, Any]:
         """An answer that was given earlier."""
-        return self._ask(Ask("GET", f"/v1/predictions/{prediction_id}"))
+        return self._ask(Ask("GET", place("/v1/predictions", prediction_id)))
 
     def predictions(self, limit: int = 50, cursor: str | None = None) -> dict[str, Any]:
         """A page of answers, newest first: `predictions` and `next_cursor`."""
@@ -123,7 +124,7 @@ class Client:
 
     def prediction_picture(self, prediction_id: str) -> bytes:
         """What an answer was about, as the bytes of a PNG."""
-        return self._fetch(Ask("GET", f"/v1/predictions/{prediction_id}/picture"))
+        return self._fetch(Ask("GET", place("/v1/predictions", prediction_id, "/picture")))
 
     def delete_prediction(self, prediction_id: str) -> dict[str, Any]:
         """Take an answer and its picture away: `deleted`, and the `sample_id` made of it if any."""
@@ -131,11 +132,11 @@ class Client:
 
     def delete_sample(self, sample_id: str) -> dict[str, Any]:
         """Delete a sample wherever it is: the receipt, which says what that does not reach."""
-        return self._ask(Ask("DELETE", f"/v1/samples/{sample_id}"))
+        return self._ask(Ask("DELETE", place("/v1/samples", sample_id)))
 
     def deletion(self, sample_id: str) -> dict[str, Any]:
         """The receipt of a deletion, with what the worker has done since."""
-        return self._ask(Ask("GET", f"/v1/deletions/{sample_id}"))
+        return self._ask(Ask("GET", place("/v1/deletions", sample_id)))
 
     def models(self) -> dict[str, Any]:
         """The model versions that are kept, the current one and the one that answers."""
