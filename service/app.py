@@ -116,6 +116,8 @@ def create_app(
         # The interactive pages would load their scripts from elsewhere; /openapi.json is whole.
         docs_url=None,
         redoc_url=None,
+        # DELETE /v1/dead-letters/$ID without an ID would be led to what throws all of them away.
+        redirect_slashes=False,
     )
     app.state.rooms = rooms
     learning = (samples, predictions, labels, dead_letters, deletions)
@@ -169,16 +171,22 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 async def _on_own_error(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, LearndropError)
     kind = kind_of(exc)
-    request.app.state.rooms.metrics.refusals.labels(kind.name).inc()
-    if request.url.path == "/v1/samples":
-        request.app.state.rooms.metrics.refused.labels(kind.name).inc()
+    _count(request, kind.name)
     if kind.status == 500:
         log.error("fault", error=str(exc), kind=type(exc).__name__, path=request.url.path)
     return from_error(exc, request.url.path, request_id(request.scope))
 
 
+def _count(request: Request, kind: str) -> None:
+    metrics: ServiceMetrics = request.app.state.rooms.metrics
+    metrics.refusals.labels(kind).inc()
+    if request.url.path == "/v1/samples":
+        metrics.refused.labels(kind).inc()
+
+
 async def _on_bad_parameter(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, RequestValidationError)
+    _count(request, "bad-parameter")
     first = exc.errors()[0]
     place, *names = first["loc"]
     limits = {k: v for k, v in first.get("ctx", {}).items() if k in {"ge", "le", "max_length"}}
@@ -195,14 +203,16 @@ async def _on_bad_parameter(request: Request, exc: Exception) -> Response:
 
 async def _on_http_error(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
-    headers = exc.headers or {}
+    headers = dict(exc.headers or {})
     told: dict[str, object] = {}
     why = exc.detail
     if exc.status_code == 404:
         why = "nothing is at this path; /openapi.json names what there is"
     elif "Allow" in headers:
+        allowed = _methods(request) or headers["Allow"].split(", ")
+        headers["Allow"] = ", ".join(allowed)
         why = f"{request.method} is not taken; {headers['Allow']} may be"
-        told = {"item": "method", "limit": headers["Allow"].split(", "), "value": request.method}
+        told = {"item": "method", "limit": allowed, "value": request.method}
     return from_status(
         exc.status_code,
         f"{request.method} {request.url.path}: {why}",
@@ -211,6 +221,12 @@ async def _on_http_error(request: Request, exc: Exception) -> Response:
         headers,
         **told,
     )
+
+
+def _methods(request: Request) -> list[str]:
+    """What may be asked of a path; the framework names the methods of its first route alone."""
+    operations = request.app.openapi()["paths"].get(getattr(request.scope.get("route"), "path", ""))
+    return sorted(method.upper() for method in operations or ())
 
 
 async def _on_fault(request: Request, exc: Exception) -> Response:

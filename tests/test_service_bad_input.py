@@ -390,6 +390,9 @@ def test_every_refusal_is_counted_by_kind(door: Ingress) -> None:
     before = door.metric("learndrop_samples_refused_total", reason="bad-picture")
     in_form(door, [b"no"], ["a"])
     assert door.metric("learndrop_samples_refused_total", reason="bad-picture") == before + 1
+    door.http.post("/v1/samples", headers={"Idempotency-Key": "a b"})
+    for name in ("learndrop_samples_refused_total", "learndrop_refusals_total"):
+        assert door.metric(name, reason="bad-parameter") == 1
 
 
 def test_predictions_refuse_the_same_way_and_take_no_labels(tmp_path: Path) -> None:

@@ -354,6 +354,11 @@ def test_errors_of_the_framework_are_problems_too(http: TestClient) -> None:
     told = answer.json()
     assert (told["item"], told["limit"], told["value"]) == ("method", ["POST"], "PUT")
     assert "POST may be" in told["detail"]
+    both = http.put("/v1/dead-letters/1-0")
+    is_problem(both, 405, "method-not-allowed", limit=["DELETE", "GET"])
+    assert both.headers["allow"] == "DELETE, GET"
+    is_problem(http.get("/v1/state/"), 404, "no-such-path")
+    is_problem(http.delete("/v1/dead-letters/"), 404, "no-such-path")  # an id that is empty
     assert "/openapi.json" in http.get("/").json()["detail"]
     is_problem(http.get("/docs"), 404, "no-such-path")  # it would load scripts from elsewhere
 
