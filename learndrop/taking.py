@@ -96,6 +96,7 @@ def check_size(samples: Sequence[Sample], settings: Settings) -> None:
     """
     most = settings.max_pending
     if samples and samples[0].key:
+        most = min(most, room(max(sample.image.nbytes for sample in samples), settings))
         most = max(1, math.floor(most * settings.key_share))
     if len(samples) > most:
         told = f"{len(samples)} samples at once, the stream holds {most}"

@@ -273,6 +273,15 @@ def test_the_share_is_of_the_tighter_limit(places: Places) -> None:
     assert place.take(samples(20, key="b")).fresh == 20
 
 
+def test_a_batch_that_is_over_a_keys_share_of_the_bytes_is_refused_for_good(
+    places: Places,
+) -> None:
+    place = places(max_pending_bytes=10 * 192, key_share=0.5)
+    with pytest.raises(TooLarge, match="6 samples at once, the stream holds 5"):
+        place.take(samples(6, key="camera"))
+    assert len(place.take(samples(5, key="camera")).ids) == 5
+
+
 def test_a_share_of_one_is_no_bound(places: Places) -> None:
     place = places(max_pending=10, key_share=1.0)
     place.take(samples(10, key="a"))
