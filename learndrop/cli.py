@@ -131,11 +131,17 @@ def feed(
         for line in data.skipped:
             typer.echo(f"skipped {line}", err=True)
         ids: list[str] = []
-        with progress(len(data)) as advance:
-            for start in range(0, len(data), batch):
-                part = slice(start, start + batch)
-                ids += client.learn(data.images[part], data.labels[part])
-                advance(len(data.labels[part]))
+        try:
+            with progress(len(data)) as advance:
+                for start in range(0, len(data), batch):
+                    part = slice(start, start + batch)
+                    ids += client.learn(data.images[part], data.labels[part])
+                    advance(len(data.labels[part]))
+        except errors.LearndropError:
+            if ids:  # sent again they would be learned twice
+                told = f"(ids {ids[0]} to {ids[-1]})"
+                typer.echo(f"{len(ids):,} of {len(data):,} images were accepted {told}", err=True)
+            raise
     if as_json:
         show_json({"accepted": len(ids), "skipped": list(data.skipped), "ids": ids})
     else:

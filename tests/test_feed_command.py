@@ -7,9 +7,21 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from learndrop.keyring import create
 from learndrop.messages import Sample
 from tests.commands import learndrop
 from tests.services import listening_app, memory_app
+
+
+def test_what_was_accepted_before_an_error_is_told(tmp_path: Path) -> None:
+    secret = create(tmp_path / "keys.json", "camera", ["ingest"], rate="3/day")
+    app, stream, _ = memory_app(tmp_path)
+    with listening_app(app) as url:
+        arguments = ["feed", "digits", "--limit", "90", "--batch", "40", "--url", url]
+        done = learndrop(*arguments, LEARNDROP_API_KEY=secret)  # two of three ask for limits
+    assert done.returncode == 5 and len(stream.entries) == 40
+    told, error = done.stderr.splitlines()
+    assert told.startswith("40 of 90 images were accepted (ids ") and error.startswith("error: 429")
 
 
 def test_one_class_alone_is_sent_and_fitted_as_the_service_does(tmp_path: Path) -> None:
