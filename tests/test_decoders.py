@@ -21,6 +21,7 @@ import pytest
 from PIL import Image
 
 from learndrop.errors import BadInput, BadPicture, Busy, TooLong
+from learndrop.keyring import create
 from learndrop.pictures import PictureLimits, Pixels
 from learndrop.settings import load_settings
 from service import decoder_process, decoders, lane, syscalls
@@ -32,6 +33,7 @@ from tests.fuzz.mutations import mutant
 from tests.fuzz.targets import doors
 from tests.poisoned_decoder import CRASH, HANG, LIE, RAISE, REACH
 from tests.processes import wait_until
+from tests.published import publish
 from tests.services import encoded, ingress, is_problem, pixels
 
 SHAPE = Shape(32, "crop")
@@ -458,3 +460,21 @@ async def test_a_key_whose_decoder_somebody_else_ended_is_not_doubted(poisoned: 
         await wait_until(lambda: len(scene.decoders.pids) == 2)
         os.kill(scene.decoders.pids[1], signal.SIGSTOP)
         assert len(await scene.decode([GOOD], key="good")) == 1
+
+
+@pytest.mark.parametrize("path,status", [("/v1/samples", 202), ("/v1/predictions", 200)])
+def test_a_request_is_decoded_as_one_of_its_key(
+    tmp_path: Path, poisoned: None, path: str, status: int
+) -> None:
+    publish(tmp_path)
+    data = {"labels": "a"} if path == "/v1/samples" else {}
+    bad, good = (
+        {"authorization": f"Bearer {create(tmp_path / 'keys.json', name, ['ingest', 'predict'])}"}
+        for name in ("bad", "good")
+    )
+    with ingress(tmp_path, decoders=1) as door:
+        for _ in range(lane.AT_ONCE):
+            files = [("images", GOOD + CRASH)]
+            assert door.http.post(path, files=files, data=data, headers=bad).status_code != status
+            answer = door.http.post(path, files=[("images", GOOD)], data=data, headers=good)
+            assert answer.status_code == status, answer.text
