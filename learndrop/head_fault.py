@@ -18,6 +18,7 @@ from learndrop.replay import ReplayBuffer
 from learndrop.trainer import Trainer
 
 OLDER, NEW = 128, 64  # samples that are looked at: what one verdict may cost
+EACH, MOST = 4, 512  # older ones for each label, where that is more; a mean of one is no mean
 LEAST = 64  # fewer tell nothing
 ENOUGH = 0.8  # of the accuracy before
 
@@ -34,7 +35,8 @@ def head_alone(
         ledger: pays for the maps.
         accuracy: before the change.
     """
-    older, new = replay.earlier(OLDER), replay.newest(NEW)
+    wanted = min(MOST, max(OLDER, EACH * len(replay.by_class())))
+    older, new = replay.earlier(wanted), replay.newest(NEW)
     if min(len(older), len(new)) < LEAST:
         return False
     head = len(trainer.chain.units) - 1

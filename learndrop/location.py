@@ -8,7 +8,7 @@ largest. The null is what the same comparison gave while the stream was quiet.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -155,59 +155,6 @@ class ActivationMonitor:
         if "jumps" in data:  # younger than the format
             self.jumped = data["jumped"]
             self._jumps.load_json(data["jumps"])
-
-
-def renamed_share(predicted: Sequence[int], targets: Sequence[int]) -> float | None:
-    """How many answers would be right if only the names of the classes had changed.
-
-    Each true label gets the answer that it got most often as its new name, no two the same. After a
-    change of labels this share stays what the accuracy was; after a change of the input it
-    falls, for the answers scatter or collapse into a few. Fewer than 8 samples a label tell nothing
-    (a few answers always agree by chance), nor do answers that are mostly right under the old
-    names: the error rose, but not by new ones.
-
-    >>> renamed_share([1] * 8 + [0] * 8, [0] * 8 + [1] * 8)
-    1.0
-    >>> renamed_share([1, 2, 3, 4] * 4, [0] * 8 + [1] * 8)
-    0.25
-    >>> renamed_share([3] * 16, [0] * 8 + [1] * 8)  # everything looks alike: no renaming
-    0.5
-    >>> renamed_share([1, 2], [0, 1]) is None
-    True
-    >>> renamed_share([0] * 8 + [1] * 7 + [0], [0] * 8 + [1] * 8) is None
-    True
-    """
-    labels = len(set(targets))
-    if not labels or len(targets) < 8 * labels:
-        return None
-    counts, names = _new_names(predicted, targets)
-    share = sum(counts[t, a] for t, a in names.items()) / len(targets)
-    return None if share >= 0.8 and all(t == a for t, a in names.items()) else share
-
-
-def renames(predicted: Sequence[int], targets: Sequence[int]) -> dict[int, int]:
-    """Which class each label was called before: where that is another one and got at least half
-    of the label's answers. No two labels get the same.
-
-    >>> renames([1, 1, 1, 0, 0, 2], [0, 0, 0, 1, 1, 2])
-    {0: 1, 1: 0}
-    """
-    counts, names = _new_names(predicted, targets)
-    totals = Counter(targets)
-    return {t: a for t, a in sorted(names.items()) if t != a and 2 * counts[t, a] >= totals[t]}
-
-
-def _new_names(
-    predicted: Sequence[int], targets: Sequence[int]
-) -> tuple[Counter[tuple[int, int]], dict[int, int]]:
-    """How often each label got each answer, and one answer a label, the most frequent pairs
-    first."""
-    counts = Counter(zip(targets, predicted, strict=True))
-    names: dict[int, int] = {}
-    for (target, answer), _ in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])):
-        if target not in names and answer not in names.values():
-            names[target] = answer
-    return counts, names
 
 
 def _read_back(means: Sequence[Tensor]) -> list[NDArray[np.float64]]:

@@ -161,13 +161,19 @@ class Trainer:
         self._train(momentum)
 
     def rename(self, rows: Mapping[int, int]) -> None:
-        """Give each class in `rows` the head's row that another one had: new names, old meaning."""
+        """Give each class in `rows` the head's row that another one had: new names, old meaning.
+
+        A class that has lost its own and got none has the mean of all, as a new one: with a row
+        that another one has as well it would be the answer for half of that one's pictures.
+        """
+        bereft = sorted(set(rows.values()) - set(rows))
         layer = networks.head(self.chain.units[-1].module)[1]
         with torch.no_grad():
             for parameter in layer.parameters(recurse=False):
                 old = parameter.clone()
                 for new, before in rows.items():
                     parameter[new] = old[before]
+                parameter[bereft] = old.mean(0)
 
     def prefix(self, x: Tensor) -> Tensor:
         """Maps that enter the cut, for images [N, 3, S, S]."""

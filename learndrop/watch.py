@@ -16,10 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from learndrop.drift import DriftDetector
-from learndrop.location import FEW, ActivationMonitor, renamed_share, renames
+from learndrop.location import FEW, ActivationMonitor
+from learndrop.renaming import LIKELY, are_few, are_missing, explained, renamed_share, renames
 from learndrop.standard_error import standard_error
 
 WARNING = 20.0  # times the detector's delta: a warning comes sooner and is often none
+KEPT = 0.8  # of the accuracy before, under new names: then only these are new
+ROSE = 0.25  # by so much more answers right: then names are new, whatever else is
+LONGEST = 512  # samples of a trial that waits for names
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,7 @@ class Watch:
         if self.monitor.on_trial:
             self._answers += answers.tolist()
             self._targets += targets.tolist()
-            return self._judge() if self.monitor.trial_is_over else None
+            return None if self._goes_on() else self._judge()
         if jumped := self._jumped(right):
             return self._raise_alarm(jumped)
         for place, verdict in enumerate(right, 1):
@@ -161,6 +165,19 @@ class Watch:
         self._answers, self._targets = [], []
         return alarm
 
+    def _goes_on(self) -> bool:
+        """Whether the trial does: also where the labels seem to have changed, and many of them
+        have not come yet. A changed input is told by those that have."""
+        if not self.monitor.trial_is_over:
+            return True
+        if self.monitor.is_clear or len(self._targets) >= LONGEST or not are_few(self._targets):
+            return False
+        share = renamed_share(self._answers, self._targets)
+        if share is not None and share < KEPT * (1.0 - self._error_before):
+            return False
+        likely = share is None or explained(self._answers, self._targets) > LIKELY
+        return likely and are_missing(self._targets)
+
     def _judge(self) -> Verdict:
         clear = self.monitor.is_clear
         onset, strengths = self.monitor.onset()
@@ -173,8 +190,8 @@ class Watch:
         # the answers know better than the statistics: a turned picture has those of an upright
         # one, and a batch of unlucky pictures shifts them without meaning anything
         new_names = renames(self._answers, self._targets)
-        if share < 0.8 * accuracy:  # scattered
-            both = share >= 0.5 and share >= self._right_as_named() + 0.25
+        if share < KEPT * accuracy:  # scattered
+            both = share >= 0.5 and share >= self._right_as_named() + ROSE
             told = new_names if both else {}
             return Verdict(onset or 0, strengths, accuracy, share, told, still=onset is None)
         if not new_names:  # right under the old names as often: these say nothing then

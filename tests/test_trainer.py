@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from learndrop import heads
 from learndrop.by_hand import by_hand
 from learndrop.chain import Chain
 from learndrop.graphs import AFTER
@@ -155,3 +156,14 @@ def test_where_compiling_fails_steps_go_on_plain_with_a_warning(
         assert trainer.step(maps, targets, 0.01).taken
         assert trainer.step(maps, targets, 0.01).taken
     assert "compile is given up" in caplog.text and caplog.text.count("given up") == 1
+
+
+def test_a_class_that_loses_its_row_is_as_a_new_one_and_no_two_have_the_same() -> None:
+    trainer = quick_learner(classes=tuple("0123456789")).trainer
+    layer = heads.head(trainer.chain.units[-1].module)[1]
+    before = layer.weight.detach().clone()
+    trainer.rename({1: 0, 3: 2, 2: 3})
+    now = layer.weight.detach()
+    assert torch.equal(now[1], before[0]) and torch.equal(now[2:4], before[[3, 2]])
+    assert torch.equal(now[0], before.mean(0))
+    assert torch.equal(now[4:], before[4:])
