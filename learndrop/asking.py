@@ -224,7 +224,11 @@ class Goal:
             Unavailable: if it is not, and the time is over.
         """
         samples = state["samples"]
-        learned = max(int(samples["learned"]), int(state.get("samples_learned") or 0))
+        learned, ahead = int(samples["learned"]), int(state.get("samples_learned") or 0)
+        gap = (state.get("stream") or {}).get("gap") or {}
+        # A learner that waits, or knows of more than this stream ever took, has learned others.
+        if ahead <= int(samples["accepted"]) and not gap.get("waiting"):
+            learned = max(learned, ahead)
         if samples["pending"] == 0 or learned + samples["buried"] >= self._accepted:
             return True
         if time.monotonic() > self._until:

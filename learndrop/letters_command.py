@@ -13,6 +13,7 @@ from learndrop.console import Json, Url, connect, show_json
 app = typer.Typer(
     help="Samples that could not be learned: list, show, replay, purge.", no_args_is_help=True
 )
+MOST_SHOWN = 50
 Id = Annotated[str, typer.Argument(help="A dead letter's id, as `list` shows it.")]
 Some = Annotated[str, typer.Argument(help="A dead letter's id; or nothing, with --all.")]
 All = Annotated[bool, typer.Option("--all", help="All of them, or all of --reason.")]
@@ -22,7 +23,7 @@ OfReason = Annotated[str, typer.Option("--reason", help="Only those of one reaso
 @app.command("list")
 def list_letters(
     reason: OfReason = "",
-    limit: Annotated[int, typer.Option(help="Most letters.", min=1, max=500)] = 50,
+    limit: Annotated[int, typer.Option(help="Most letters.", min=1, max=500)] = MOST_SHOWN,
     cursor: Annotated[str, typer.Option(help="Where the page before ended.")] = "",
     url: Url = "",
     as_json: Json = False,
@@ -44,7 +45,9 @@ def list_letters(
     if rows:
         table(("id", "when", "reason", "label", "why"), rows)
     if page["next_cursor"]:
-        typer.echo(f"more: learndrop dead-letters list --cursor {page['next_cursor']}")
+        same = f" --reason {reason}" if reason else ""
+        same += f" --limit {limit}" if limit != MOST_SHOWN else ""
+        typer.echo(f"more: learndrop dead-letters list{same} --cursor {page['next_cursor']}")
 
 
 @app.command()

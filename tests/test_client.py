@@ -16,7 +16,7 @@ import pytest
 from pydantic import SecretStr
 
 from deploy.embedded import EmbeddedRedis, free_port
-from learndrop.asking import Trying
+from learndrop.asking import Goal, Trying
 from learndrop.board import WorkerBoard
 from learndrop.client import AsyncClient, Client
 from learndrop.errors import BadInput, ServerAway, ServerRefused, Unavailable
@@ -305,18 +305,30 @@ def test_waiting_ends_when_all_is_learned_or_time_is_over(
 
     def learn_meanwhile(seconds: float) -> None:
         learned.append(16)
-        board.put_state({"samples_learned": sum(learned)})
+        board.put_state({"samples_learned": min(40, sum(learned))})
 
     with listening_app(create_app(settings)) as url:
         with Client(url, sleep=learn_meanwhile) as client:
             assert client.wait_learned(timeout_s=0)["samples"]["accepted"] == 0
             client.learn(pixels(40), [1] * 40)
             state = client.wait_learned(timeout_s=60)
-            assert state["samples_learned"] == 48 and len(learned) == 3
+            assert state["samples_learned"] == 40 and len(learned) == 3
             client.learn(pixels(40), [1] * 40)
             with pytest.raises(Unavailable, match="not learned within 0 s"):
                 client.wait_learned(timeout_s=0)
     board.close()
+
+
+@pytest.mark.parametrize("gap", [None, {"waiting": True}])
+def test_what_a_learner_has_learned_elsewhere_ends_no_waiting(gap: dict[str, bool] | None) -> None:
+    """As with a Redis that lost all beside a data folder that did not, until somebody decides."""
+    counts = {"accepted": 5, "learned": 0, "buried": 0, "deleted": 0, "pending": 5}
+    ahead = 5 if gap else 95
+    state = {"samples": counts, "samples_learned": ahead, "stream": {"gap": gap}}
+    assert not Goal(state, 60.0).reached(state)
+    assert Goal(state, 60.0).reached(state | {"samples": counts | {"learned": 5}})
+    known = state | {"samples_learned": 5, "stream": {"gap": None}}
+    assert Goal(known, 60.0).reached(known)
 
 
 async def test_the_async_client_does_the_same(server: EmbeddedRedis, tmp_path: Path) -> None:

@@ -336,6 +336,10 @@ async def test_the_command_does_all_of_it(make: Many, tmp_path: Path) -> None:
         listed = command("list").stdout.splitlines()
         assert listed[0] == "2 unreadable, 1 wrong_size"
         assert [line.split("\t")[0] for line in listed[2:]] == ids[::-1]
+        first = command("list", "--reason", "unreadable", "--limit", "1").stdout.splitlines()
+        assert first[-1].startswith("more: learndrop dead-letters list --reason unreadable --limit")
+        following = command(*first[-1].split()[3:]).stdout.splitlines()
+        assert following[2].split("\t")[0] == ids[1]
         shown = command("show", ids[0], "--picture", str(tmp_path / "a.png"))
         assert "field label\tlabel 0" in shown.stdout
         with Image.open(tmp_path / "a.png") as picture:
