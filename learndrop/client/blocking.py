@@ -65,7 +65,8 @@ class Client:
     ) -> list[str]:
         """Send labelled pictures; their ids. Returns when all are on the service's disk.
 
-        `ids` are your own names of them: one that was taken before is not taken again.
+        `ids` are your own names of them: one that was taken before is not taken again. So with them
+        all may be sent again after an error, which leaves the requests before it taken.
         """
         asks = with_pictures("/v1/samples", images, labels, self._load(), ids)
         answers = [self._ask(ask) for ask in asks]
