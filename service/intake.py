@@ -126,13 +126,13 @@ class Intake:
         body, _ = await self._bodies.read(request)
         return read_labels(body, self._limits)
 
-    def label(self, raw: Any) -> str:
-        """One label as text.
+    def label(self, raw: Any, index: int) -> str:
+        """One label as text; `index` is which of its batch it is.
 
         Raises:
             BadInput: if it is none.
         """
-        return as_label(raw, 0, self._limits)
+        return as_label(raw, index, self._limits)
 
     async def pictures(
         self,

@@ -182,6 +182,7 @@ def test_in_a_batch_each_label_stands_for_itself(http: TestClient) -> None:
     rows[2] = {"prediction": answers[2]["id"], "label": None}
     results = give(http, labels=rows).json()["results"]
     assert [r["outcome"] for r in results] == ["accepted", "expired", "bad", *["accepted"] * 4]
+    assert results[2]["detail"].startswith("label 2 ")
     assert [r["status"] for r in results[:3]] == [None, 410, 422]
     assert results[1]["problem"] == "/problems/expired"
     again = give(http, labels=rows).json()["results"]

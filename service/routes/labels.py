@@ -118,17 +118,19 @@ async def _give_all(wired: Rooms, asked: list[Asked] | Asked, asking: Caller) ->
         if isinstance(taken, LearndropError):
             raise taken
         return GivenLabels(results=[_result(asked, taken)])
-    outcomes = [await _give(wired, one, asking) for one in asked]
+    outcomes = [await _give(wired, one, asking, index) for index, one in enumerate(asked)]
     if all(isinstance(outcome, StreamFull) for outcome in outcomes):
         assert isinstance(outcomes[0], StreamFull)
         raise outcomes[0]
     return GivenLabels(results=[_result(a, o) for a, o in zip(asked, outcomes, strict=True)])
 
 
-async def _give(wired: Rooms, asked: Asked, asking: Caller) -> Given | LearndropError:
+async def _give(
+    wired: Rooms, asked: Asked, asking: Caller, index: int = 0
+) -> Given | LearndropError:
     """What came of one label; what speaks against it alone is given back, not raised."""
     try:
-        label = wired.intake.label(asked.label)
+        label = wired.intake.label(asked.label, index)
         given = await wired.labels.give(
             asked.prediction,
             label,
