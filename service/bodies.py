@@ -7,6 +7,7 @@ with it for Redis and for the network.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import MutableMapping
 from typing import Any, NoReturn
 
@@ -14,33 +15,50 @@ from starlette.requests import ClientDisconnect, Request
 
 from learndrop.errors import BadBody, Busy, TooLarge, TooSlow, UnknownFormat
 from learndrop.settings import Settings
+from learndrop.taking import share_factor
 
 _HELD = "held"
 
 
 class Held:
-    """The bytes that one request holds."""
+    """The bytes that one request of an API key holds; the key's name is empty where none came."""
 
-    def __init__(self, bodies: Bodies) -> None:
-        self._bodies, self.bytes = bodies, 0
+    def __init__(self, bodies: Bodies, key: str) -> None:
+        self._bodies, self._key, self.bytes = bodies, key, 0
 
     def take(self, more: int, *, alone: bool = False) -> None:
         """Count so many more; where `alone`, one request may pass the limit if no other holds any.
 
         Raises:
-            Busy: if all requests together would hold too many.
+            Busy: if all requests together, or those of the key, would hold too many.
         """
         together = self._bodies.held_bytes + more
         others = self._bodies.held_bytes - self.bytes
         if together > self._bodies.most_together and (others or not alone):
             raise Busy("too many bodies are held", limit=self._bodies.most_together, value=together)
-        self._bodies.held_bytes += more
-        self.bytes += more
+        self._check_share(more, together)
+        self._count(more)
 
     def give_back(self, less: int) -> None:
         """Count so many fewer."""
-        self._bodies.held_bytes -= less
-        self.bytes -= less
+        self._count(-less)
+
+    def _check_share(self, more: int, together: int) -> None:
+        """Several requests of a key hold a multiple of the room that is left, as on the stream."""
+        factor, mine = self._bodies.share_factor, self._bodies.of_key[self._key]
+        if not self._key or factor is None or mine == self.bytes:
+            return
+        allowed = int(factor * (self._bodies.most_together - together))
+        if mine + more > allowed:
+            told = f"requests of the key {self._key!r} hold its share of what bodies may take"
+            raise Busy(told, limit=allowed, value=mine + more)
+
+    def _count(self, more: int) -> None:
+        self._bodies.held_bytes += more
+        self._bodies.of_key[self._key] += more
+        if not self._bodies.of_key[self._key]:
+            del self._bodies.of_key[self._key]
+        self.bytes += more
 
 
 def answered(scope: MutableMapping[str, Any]) -> None:
@@ -58,6 +76,8 @@ class Bodies:
         self.most_together = settings.max_bodies_bytes
         self._timeout_s = settings.body_timeout_s
         self.held_bytes = 0
+        self.of_key: Counter[str] = Counter()
+        self.share_factor = share_factor(settings)
 
     async def read(self, request: Request) -> tuple[bytearray, Held]:
         """Read the whole body; its bytes count as held until the request is answered.
@@ -77,8 +97,9 @@ class Bodies:
                 limit=["identity"],
                 value=coding,
             )
-        body, held = bytearray(), Held(self)
-        request.scope.setdefault("state", {})[_HELD] = held
+        state = request.scope.setdefault("state", {})
+        body, held = bytearray(), Held(self, getattr(state.get("caller"), "name", ""))
+        state[_HELD] = held
         await self._fill_in_time(body, held, request)
         return body, held
 

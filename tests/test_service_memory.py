@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx2
@@ -14,6 +15,7 @@ import pytest
 
 from deploy.embedded import EmbeddedRedis
 from learndrop.errors import Busy
+from learndrop.keyring import create
 from service.app import create_app
 from tests.published import publish
 from tests.servers import client_of, require_server, settings_on
@@ -31,8 +33,8 @@ def own(tmp_path: Path) -> Iterator[EmbeddedRedis]:
         yield started
 
 
-def post(http: httpx2.Client) -> httpx2.Response:
-    return http.post("/v1/samples", content=BATCH, headers=NPZ)
+def post(http: httpx2.Client, key: Mapping[str, str] = MappingProxyType({})) -> httpx2.Response:
+    return http.post("/v1/samples", content=BATCH, headers={**NPZ, **key})
 
 
 def test_a_body_counts_while_redis_does_not_answer(own: EmbeddedRedis, tmp_path: Path) -> None:
@@ -49,6 +51,29 @@ def test_a_body_counts_while_redis_does_not_answer(own: EmbeddedRedis, tmp_path:
             is_problem(post(http), 503, "busy", limit=250 * KB)
             assert [one.result().status_code for one in waiting] == [202, 202]
     assert bodies.held_bytes == 0
+
+
+def test_one_key_does_not_hold_what_there_is_for_bodies(own: EmbeddedRedis, tmp_path: Path) -> None:
+    """With a share of a half, two requests of one key that wait leave room for another's."""
+    one, other = (
+        {"authorization": f"Bearer {create(tmp_path / 'keys.json', name, ['ingest'])}"}
+        for name in ("one", "other")
+    )
+    settings = settings_on(own, data_dir=tmp_path, max_bodies_bytes=450 * KB, key_share=0.5)
+    app = create_app(settings)
+    bodies = app.state.rooms.intake._bodies
+    with listening_app(app) as url, ThreadPoolExecutor(3) as waiting:
+        with client_of(own) as redis, httpx2.Client(base_url=url, timeout=30) as http:
+            assert post(http, one).status_code == 202
+            redis.client_pause(3000, all=False)
+            asked = [waiting.submit(post, http, one) for _ in range(2)]
+            until = time.monotonic() + 2.5
+            while bodies.held_bytes < 2 * len(BATCH) and time.monotonic() < until:
+                time.sleep(0.01)
+            assert "the key 'one'" in is_problem(post(http, one), 503, "busy")["detail"]
+            asked.append(waiting.submit(post, http, other))
+            assert [answer.result().status_code for answer in asked] == [202] * 3
+    assert bodies.held_bytes == 0 and not bodies.of_key
 
 
 def test_what_a_small_body_becomes_counts(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ class StreamSettings(Room):
     """While the stream is full: age of a look at it by which batches that do not fit are refused
     without asking Redis; 0 always asks."""
     key_share: float = Field(0.9, gt=0, le=1)
-    """Share of the waiting samples that one API key may hold alone; several have equal parts."""
+    """Share of the waiting samples, and of `max_bodies_bytes`, that one API key may hold alone;
+    several have equal parts."""
     idempotency_ttl_s: float = Field(86_400.0, ge=1)
     """How long a batch with an Idempotency-Key is remembered: it is not taken again."""
     idempotency_kept: int = Field(50_000, ge=1)
