@@ -20,6 +20,7 @@ from learndrop.candidate import LIFE, Candidate
 from learndrop.earlier import Ended, fits_better, is_back, restored
 from learndrop.head_fault import head_alone
 from learndrop.life import Recovery
+from learndrop.sender import Ruling
 from learndrop.watch import Alarm, Verdict
 
 if TYPE_CHECKING:
@@ -55,6 +56,24 @@ def answer(learner: Learner, noticed: Alarm | Verdict | None) -> None:
         _take_in(learner, noticed)
     elif learner.watch.warned and _may_begin(learner):
         learner.candidate = Candidate(learner.trainer, "warned")
+
+
+def heard(learner: Learner, ruling: Ruling) -> Ruling:
+    """A ruling about a key. If the alarm on trial was its alone, that is taken back: weights, cut
+    and world are as before it."""
+    on_trial = learner.watch.monitor.on_trial and not ruling.believed
+    if not on_trial or learner.belief.trust.others_show_it():
+        return ruling
+    learner.watch.withdraw()
+    witness.dismiss(learner)
+    learner.rehearsal.open_store()
+    learner.settling.scorer.start(learner.trainer.trained)
+    ended = learner.replay.world - 1
+    learner.replay.rejoin(ended)
+    learner.earlier.worlds = [w for w in learner.earlier.worlds if w.world != ended]
+    return replace(
+        ruling, cause=f"{ruling.cause}; the drift that was told is none, it was this key's"
+    )
 
 
 def beside(

@@ -28,7 +28,7 @@ def notice(learner: Learner, batch: Batch) -> NDArray[np.bool_]:
     )
     learner.progress.add(right.tolist(), believed.tolist())
     for ruling in rulings:
-        learner.rule(ruling)
+        learner.rule(drifts.heard(learner, ruling))
     if believed.any():
         rows = slice(None) if believed.all() else torch.from_numpy(believed)
         outputs, answers = batch.outputs, batch.answers

@@ -127,6 +127,14 @@ class Trust:
         self._doubt(fallen[0], fallen[0].usual)
         return self._lock_up(fallen[0], "no other key shows the change that it raised an alarm for")
 
+    def others_show_it(self) -> bool:
+        """Asked when a key was quarantined after an alarm: whether those that are believed, taken
+        together, show a change too."""
+        others = [s for s in self._sending() if not s.doubt]
+        now = _mean([(s.accuracy, len(s.recent)) for s in others])
+        usual = _mean([(s.usual, s.count) for s in others])
+        return now is None or usual is None or now < usual - LEAST_FALL / 2
+
     def new_world(self) -> None:
         """A change was believed: what is usual is learned anew, for all keys but the doubted."""
         for sender in self.senders:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from learndrop import checkpoint
+from learndrop import checkpoint, moving
 from learndrop.events import Event
 from learndrop.learner import Learner
+from learndrop.messages import Sample
 from learndrop.replay import DISOWNED
 from tests.learning import quick_learner, quick_settings
-from tests.senders import CLASSES, mixed, samples
+from tests.senders import CLASSES, mixed, samples, shifted
 
 CALM, ATTACK = 3008, 1600
 
@@ -91,6 +95,46 @@ def test_a_change_that_both_keys_see_is_a_drift(learned: Path) -> None:
         events += learner.learn(batch).events
     types = [e.type for e in events]
     assert "drift" in types and "reset" in types and "quarantine" not in types
+
+
+def lying(seed: int, part: float) -> Iterator[list[Sample]]:
+    """Batches of keys a and b, of which b lies in so many cases."""
+    rng = np.random.default_rng(seed)
+    for batch in mixed(samples(640, seed=seed), {"a": 1, "b": 1}, seed=seed):
+        lies = [s.key == "b" and rng.random() < part for s in batch]
+        told = zip(batch, lies, strict=True)
+        yield [replace(s, label=shifted(s.label)) if wrong else s for s, wrong in told]
+
+
+@pytest.mark.parametrize(("seed", "part"), [(5, 0.6), (7, 1.0)])
+def test_an_alarm_of_a_key_that_is_then_quarantined_is_taken_back(
+    learned: Path, seed: int, part: float
+) -> None:
+    learner = again(learned)
+    moving.abandon_thaw(learner, "by hand")
+    learner.drop_to(5, "by hand")
+    dropped = {n: t.clone() for n, t in learner.chain.state_dict().items() if n[:2] != "fc"}
+    batches, events = lying(seed, part), list[Event]()
+    while not events or events[-1].type != "quarantine":
+        told = learner.learn(next(batches)).events
+        events += [e for e in told if e.type in {"drift", "quarantine", "reset"}]
+    assert [e.type for e in events] == ["drift", "quarantine"]
+    assert "the drift that was told is none" in events[-1].cause
+    assert learner.witness is None and learner.trainer.cut == 5 and not learner.earlier.worlds
+    assert all(torch.equal(t, learner.chain.state_dict()[n]) for n, t in dropped.items())
+    held = learner.replay
+    assert len(held.newest(held.size)) > CALM // 2  # what was there is of the present world again
+    assert "reset" not in {e.type for batch in batches for e in learner.learn(batch).events}
+    assert accuracy(learner) > 0.9
+
+
+def test_an_alarm_that_others_show_too_stands_though_a_key_is_quarantined(learned: Path) -> None:
+    """A turned world that key a sees, and b with wrong labels besides."""
+    learner, events = again(learned), []
+    for batch in mixed(samples(640, seed=1, world="rotated90"), {"a": 1, "b": 1}, ["b"], seed=1):
+        events += learner.learn(batch).events
+    types = [e.type for e in events]
+    assert "drift" in types and "reset" in types
 
 
 def test_with_one_key_its_change_is_a_drift_as_before() -> None:

@@ -188,6 +188,14 @@ def test_an_alarm_that_one_key_alone_raises_is_none() -> None:
     assert only.alone_in_alarm() is None
 
 
+def test_beside_a_quarantined_key_the_others_tell_whether_the_world_has_changed_too() -> None:
+    trust = calm(honest=16, other=16)
+    feed(trust, 4, {"honest": 16, "other": 16}, {"honest": 0.9, "other": 0.0})
+    assert doubts(trust)["other"] == "quarantined" and not trust.others_show_it()
+    feed(trust, 4, {"honest": 16}, {"honest": 0.75})  # too little to be doubted for
+    assert doubts(trust)["honest"] is None and trust.others_show_it()
+
+
 def test_a_believed_change_keeps_the_quarantined_where_they_are() -> None:
     trust = calm(honest=16, other=16)
     feed(trust, 10, {"honest": 16, "other": 16}, {"honest": 0.9, "other": 0.0})
