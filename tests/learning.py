@@ -44,33 +44,47 @@ def quick_learner(**overrides: Any) -> Learner:
 def learned(samples: int, *worlds: str, length: int = 0, **overrides: Any) -> Learner:
     """A learner that has learned the first samples of a stream of digits.
 
-    It learns them once a process. Everybody gets one of their own, brought back from a checkpoint:
-    that it is the same to the bit is what tests/test_checkpoint.py is about.
+    It learns them once a process, what it learned of the same stream for another test included.
+    Everybody gets one of their own, brought back from a checkpoint: that it is the same to the bit
+    is what tests/test_checkpoint.py is about.
     """
-    stream = (samples, worlds or ("clean",), length or samples)
-    folder = _kept(*stream, tuple(sorted(overrides.items())))
+    stream = (worlds or ("clean",), length or samples, tuple(sorted(overrides.items())))
+    folder = _kept(samples, stream)
     found = checkpoint.load_latest(folder, quick_settings(**overrides))
     assert found is not None
     return found[0]
 
 
-_FOLDERS: list[TemporaryDirectory[str]] = []  # gone with the process
+Learned = tuple[tuple[str, ...], int, tuple[tuple[str, Any], ...]]  # worlds, length, overrides
+_FOLDERS: dict[tuple[int, Learned], TemporaryDirectory[str]] = {}  # gone with the process
+
+
+def _kept(samples: int, stream: Learned) -> Path:
+    if (samples, stream) not in _FOLDERS:
+        worlds, length, overrides = stream
+        begun = max((n for n, other in _FOLDERS if other == stream and n < samples), default=0)
+        learner = (
+            learned(begun, *worlds, length=length, **dict(overrides))
+            if begun
+            else quick_learner(**dict(overrides))
+        )
+        size = learner.settings.batch
+        batches = digits(*worlds, length=length).batches(size)
+        for batch in itertools.islice(batches, begun // size, samples // size):
+            learner.learn(batch)
+        made = _FOLDERS[samples, stream] = TemporaryDirectory()
+        checkpoint.save(learner, Path(made.name), "0-0", keep=1)
+    return Path(_FOLDERS[samples, stream].name)
 
 
 @cache
-def _kept(samples: int, worlds: tuple[str, ...], length: int, overrides: tuple[Any, ...]) -> Path:
-    learner = quick_learner(**dict(overrides))
-    size = learner.settings.batch
-    for batch in itertools.islice(digits(*worlds, length=length).batches(size), samples // size):
-        learner.learn(batch)
-    _FOLDERS.append(TemporaryDirectory())
-    folder = Path(_FOLDERS[-1].name)
-    checkpoint.save(learner, folder, "0-0", keep=1)
-    return folder
+def _read(seed: int) -> datasets.Data:
+    """Read once a process: it takes as long as thirty steps. A stream draws copies of it."""
+    return datasets.load("digits", 16, seed=seed)
 
 
 def digits(*worlds: str, length: int, seed: int = 0) -> Stream:
-    return drifting(datasets.load("digits", 16, seed=seed), worlds, length, seed=seed)
+    return drifting(_read(seed), worlds, length, seed=seed)
 
 
 def learn(learner: Learner, stream: Stream) -> list[str]:

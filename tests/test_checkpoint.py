@@ -29,18 +29,19 @@ def same(a: Learner, b: Learner) -> bool:
     return all(torch.equal(t, theirs[n]) for n, t in ours.items())
 
 
+AFTER = 40  # batches that are compared
 STOPS = {"in training": 40, "dropped": 100, "after a drift": 132}
 
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[int, tuple[Path, Learner, list[Told]]]:
-    """One run, by each stop: the folder it was saved in, and what it did for 60 batches more."""
+    """One run, by each stop: the folder it was saved in, and what it did afterwards."""
     batches = list(digits("clean", "rotated90", length=3840).batches(32))
     whole = quick_learner(replays="1")
     told: list[Told] = []
     kept: dict[int, Path] = {}
     made: dict[int, tuple[Path, Learner, list[Told]]] = {}
-    for at, batch in enumerate(batches[: max(STOPS.values()) + 60]):
+    for at, batch in enumerate(batches[: max(STOPS.values()) + AFTER]):
         if at in STOPS.values():
             kept[at] = tmp_path_factory.mktemp("stop")
             checkpoint.save(whole, kept[at], "1-1", keep=2)
@@ -48,7 +49,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[int, tuple[Path, Lear
         report = whole.learn(batch)
         told.append((report.correct, report.loss, tuple(e.type for e in report.events)))
         for stop in kept.keys() - made.keys():
-            if at + 1 == stop + 60:
+            if at + 1 == stop + AFTER:
                 folder = tmp_path_factory.mktemp("end")
                 checkpoint.save(whole, folder, "2-2", keep=1)
                 found = checkpoint.load_latest(folder, whole.settings)
@@ -66,7 +67,7 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(
     assert found is not None
     resumed, position = found
     assert position == "1-1"
-    again = list(digits("clean", "rotated90", length=3840).batches(32))[stop : stop + 60]
+    again = list(digits("clean", "rotated90", length=3840).batches(32))[stop : stop + AFTER]
     for batch, was in zip(again, expected, strict=True):
         report = resumed.learn(batch)
         assert (report.correct, report.loss, tuple(e.type for e in report.events)) == was

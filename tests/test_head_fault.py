@@ -9,7 +9,7 @@ import pytest
 
 from learndrop.bench.faults import Fault
 from learndrop.learner import Learner
-from tests.learning import digits, quick_learner
+from tests.learning import digits, learned
 
 CLEAN = 1920
 HEAD = Fault(-1, strength=6.0)
@@ -22,8 +22,8 @@ def resets(learner: Learner, world: str, length: int) -> Iterator[Mapping[str, A
 
 def settled(**own: Any) -> Learner:
     """A learner of digits, all units but the head dropped; no weights to come back to."""
-    learner = quick_learner(classes=tuple("0123456789"), earlier_worlds=0, **own)
-    assert not list(resets(learner, "clean", CLEAN))
+    learner = learned(CLEAN, classes=tuple("0123456789"), earlier_worlds=0, **own)
+    assert learner.life.resets == 0
     learner.drop_to(5, "by hand")
     return learner
 

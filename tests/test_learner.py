@@ -114,7 +114,7 @@ def test_returning_units_bring_exactly_the_weights_they_left_with() -> None:
 
 
 def test_new_names_for_the_classes_move_the_rows_of_the_head_and_leave_the_prefix_dropped() -> None:
-    learner = learned(4000, recovery_samples=100_000)
+    learner = learned(2400, recovery_samples=100_000)
     depth, before = learner.trainer.cut, learner.progress.newest_accuracy(256)
     assert depth > 0
     learn(learner, digits("permuted", length=1600, seed=0))
@@ -160,14 +160,14 @@ def test_one_sample_at_a_time_is_learned_with_batchnorm() -> None:
 @pytest.mark.parametrize("feature_bytes", [0, 100])
 def test_a_budget_under_one_feature_map_drops_nothing_and_learns_on(feature_bytes: int) -> None:
     learner = quick_learner(feature_bytes=feature_bytes)
-    types = learn(learner, digits("clean", length=2400))  # with room it drops after 1,664
+    types = learn(learner, digits("clean", length=1920))  # with room it drops after 1,664
     assert "drop" not in types
     assert learner.progress.newest_accuracy(256) > 0.8
 
 
 def test_dropping_can_be_switched_off() -> None:
     learner = quick_learner(drop=False)
-    assert "freeze" not in learn(learner, digits("clean", length=2400))
+    assert "freeze" not in learn(learner, digits("clean", length=1920))
     assert learner.trainer.cut == 0
 
 

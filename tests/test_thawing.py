@@ -14,7 +14,7 @@ from learndrop.moving import abandon_thaw
 from learndrop.progress import Progress
 from learndrop.settling import Settling
 from learndrop.thawing import Thawing
-from tests.learning import digits, learn, quick_learner, quick_settings
+from tests.learning import digits, learn, learned, quick_settings
 
 CUT = 3
 WINDOW = 4 * 32  # samples
@@ -30,9 +30,7 @@ def dropped(**overrides: object) -> Learner:
         "settled_windows": 100,
         "persistence_low": 1.0,  # no unit is found to be still learning
     }
-    learner = quick_learner(**(settings | overrides))
-    for batch in BATCHES[:16]:
-        learner.learn(batch)
+    learner = learned(16 * 32, length=len(STREAM), **(settings | overrides))
     learner.drop_to(CUT, "by hand")
     return learner
 
