@@ -22,11 +22,11 @@ from tests.learning import QUICK
 # one thread: two that wait for each other take ten times as long where other tests compute too
 SETTINGS = {k: v for k, v in QUICK.items() if k != "batch"} | {"worker_threads": 1}
 PLAN = Plan(
-    streams=(Played("abrupt", 320, ("clean", "permuted")),),
+    streams=(Played("abrupt", 192, ("clean", "permuted")),),
     strategies=("plain", "learndrop", "held", "share"),
     settings=SETTINGS,
     real_time=2.0,
-    depth=128,
+    depth=96,
 )
 
 
@@ -136,7 +136,7 @@ def test_every_strategy_of_a_form_can_be_played(form: object) -> None:
 
 
 def test_runs_by_the_processors_clock_are_a_group_of_their_own(out: Path) -> None:
-    (group,) = [g for g in grouped(read_runs(out / RUNS)) if g.name.endswith("abrupt-320")]
+    (group,) = [g for g in grouped(read_runs(out / RUNS)) if g.name.endswith("abrupt-192")]
     beside = [Run({**r.data, "job": {**r.job, "clock": "processor"}}) for r in group.runs]
     assert len(grouped([*group.runs, *beside])) == 2
     (other,) = grouped(beside)
@@ -150,7 +150,7 @@ def test_runs_by_the_processors_clock_are_a_group_of_their_own(out: Path) -> Non
 def test_the_guards_are_held_to_their_share_of_what_full_training_costs(
     out: Path, probe: int, reached: str
 ) -> None:
-    (group,) = [g for g in grouped(read_runs(out / RUNS)) if g.name.endswith("abrupt-320")]
+    (group,) = [g for g in grouped(read_runs(out / RUNS)) if g.name.endswith("abrupt-192")]
 
     def with_guards(flops: int) -> list[Run]:
         spent = {"full": 10_000, "done": 8_000}

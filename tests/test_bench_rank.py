@@ -57,7 +57,8 @@ def run_of(rows: list[dict[str, Any]], seed: int = 0) -> dict[str, Any]:
     return {"data": "set", "network": "net", "seed": seed, "rows": rows}
 
 
-def test_the_page_ranks_scores_by_what_they_foretell() -> None:
+def test_the_page_ranks_scores_by_what_they_foretell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("learndrop.bench.rank_table.DRAWS", 40)
     rows = [
         {
             "samples": 100 * fork, "cut": cut, "loss_gained": fork / 10 + cut, "accuracy_lost": 0.1,
