@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx2
+import psutil
 import pytest
 from PIL import Image
 
@@ -87,7 +88,7 @@ def stayed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, 
     require_server()
     out = tmp_path_factory.mktemp("demo") / "with a space"
     port = free_port()
-    running = Running(["--out", str(out), "--port", str(port), "--scale", "0.4", "--stay"])
+    running = Running(["--out", str(out), "--port", str(port), "--scale", "0.25", "--stay"])
     try:
         running.until(lambda: "Ctrl-C stops it" in running.text)
         yield running, out
@@ -140,18 +141,24 @@ def test_ctrl_c_ends_it_and_up_sh_goes_on_with_what_it_learned(
     url = (
         next(line for line in running.lines if "curl " in line).split()[2].removesuffix("/v1/state")
     )
-    up = subprocess.Popen([str(out / "up.sh")], stdout=subprocess.PIPE, text=True)
+    up = subprocess.Popen(
+        [str(out / "up.sh")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert up.stdout is not None
+    children: list[psutil.Process] = []
     try:
         assert any("Ctrl-C stops it" in line for line in up.stdout)
         learned = wait_for_state(url)["samples_learned"]
         record = json.loads((out / "record.json").read_text())
         assert learned >= record["readings"][-1]["samples"]
+        children = psutil.Process(up.pid).children(recursive=True)
+        assert len(children) == 6  # redis, worker, service and its two decoders, guard
     finally:
         up.send_signal(signal.SIGINT)
-        code = up.wait(60)
-        up.stdout.close()
-    assert code == 0
+        _, errors = up.communicate(timeout=60)
+    assert (up.returncode, errors) == (0, "")
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert alive == []
 
 
 def wait_for_state(url: str) -> dict[str, int]:

@@ -120,6 +120,8 @@ def test_a_compiled_step_gives_the_same_and_is_built_anew_for_each_cut(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    # which vector instructions the compiler has, torch would find out by compiling for each
+    monkeypatch.setattr("torch._inductor.config.cpp.vec_isa_ok", False)
     plain, compiled = (
         Learner(quick_settings(classes=tuple("0123456789"), compile=c), chain=tiny_chain()).trainer
         for c in (False, True)
