@@ -51,6 +51,16 @@ def test_a_damaged_stamp_means_that_nothing_is_installed(made: Environment) -> N
     assert made.installed() == set()
 
 
+def test_what_was_installed_is_compiled_as_far_as_it_can_be(made: Environment) -> None:
+    packages = made.folder / "lib" / "python3" / "site-packages"
+    packages.mkdir(parents=True)
+    (packages / "one.py").write_text("number = 1")
+    (packages / "other.py").write_text("print 'of Python 2'")
+    made._compile()
+    (compiled,) = (packages / "__pycache__").iterdir()
+    assert compiled.name.startswith("one.") and compiled.suffix == ".pyc"
+
+
 def test_the_torch_of_an_active_environment_is_kept(tmp_path: Path) -> None:
     environment = Environment(tmp_path / "venv")
     environment._create()  # the tests run beside torch
