@@ -42,7 +42,7 @@ def test_a_control_trains_on_the_share_that_it_names(name: str, trained: float) 
 
 
 def test_replays_are_as_many_as_named() -> None:
-    kinds = played("replays:replays=3", 640)["flops"]["by_kind"]
+    kinds = played("replays:replays=3")["flops"]["by_kind"]
     assert kinds["forward"] / kinds["test"] == pytest.approx(4.0, abs=0.4)
 
 
@@ -96,9 +96,9 @@ def test_an_oracle_is_told_and_drops_at_its_times() -> None:
 
 
 def test_a_random_prefix_is_seeded_and_leaves_in_the_first_world() -> None:
-    first, again = (played("random-prefix", 640)["batches"]["depth"] for _ in range(2))
+    first, again = (played("random-prefix")["batches"]["depth"] for _ in range(2))
     assert first == again and 0 < first[-1]
-    assert played("random-prefix:seed=5", 640)["batches"]["depth"] != first
+    assert played("random-prefix:seed=5")["batches"]["depth"] != first
 
 
 def test_an_egeria_like_rule_freezes_from_the_front_and_pays_for_its_readings() -> None:

@@ -82,8 +82,7 @@ def test_a_candidate_that_is_better_at_the_verdict_takes_over() -> None:
 
 
 def test_where_a_reset_has_not_helped_a_perturbed_one_is_tried() -> None:
-    learner = quick_learner(candidate=True, recovery_samples=LIFE)
-    learn(learner, digits("clean", length=2500))
+    learner = learned(1600, candidate=True, recovery_samples=LIFE)
     learner.recovery = Recovery(1.0, learner.progress.samples, kept=0, share=1.01)
     drifts.check_recovery(learner)
     assert learner.candidate is not None and learner.candidate.kind == "perturbed"

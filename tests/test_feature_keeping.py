@@ -248,17 +248,23 @@ def test_what_one_byte_less_than_a_map_has_room_for_is_nothing_and_it_learns_on(
     assert np.isfinite(learner.progress.loss)
 
 
+CODEC_OR_TIER: list[dict[str, object]] = [
+    {"feature_codec": "int8"},
+    {"feature_codec": "klt"},
+    {"feature_codec": "smallest"},
+    {"feature_bytes": 100_000, "feature_file_bytes": 2**20},
+    {"feature_mixup": 0.2, "replay_augment": True, "feature_codec": "klt"},
+]
+
+
 @pytest.mark.parametrize(
-    "more",
+    ("more", "deeper"),
     [
-        {"feature_codec": "int8"},
-        {"feature_codec": "klt"},
-        {"feature_codec": "smallest"},
-        {"feature_bytes": 100_000, "feature_file_bytes": 2**20},
-        {"feature_mixup": 0.2, "replay_augment": True, "feature_codec": "klt"},
+        *((more, 5) for more in CODEC_OR_TIER),  # some maps are still to be passed on
+        (CODEC_OR_TIER[0], None),
+        *(pytest.param(more, None, marks=pytest.mark.slow) for more in CODEC_OR_TIER[1:]),
     ],
 )
-@pytest.mark.parametrize("deeper", [None, 5])
 def test_resumes_bit_for_bit_with_each_codec_and_tier(
     tmp_path: Path, more: dict[str, object], deeper: int | None
 ) -> None:

@@ -152,7 +152,8 @@ def test_a_score_goes_on_identically_after_save_and_load(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_any_score_can_lead_the_rule(name: str, tmp_path: Path) -> None:
-    learner = quick_learner(score=name, score_low=1.0, persistence_low=1.0, thaw_every=0)
+    soon = {"settled_windows": 1, "warmup_windows": 0, "thaw_every": 0}
+    learner = quick_learner(score=name, score_low=1.0, persistence_low=1.0, **soon)
     for batch in digits("clean", length=3200).batches(32):
         if "drop" in [e.type for e in learner.learn(batch).events]:
             break
