@@ -34,7 +34,7 @@ async def wait_until(
         if answer or or_else():
             return
         assert time.monotonic() < deadline, f"not within {within_s:g} s"
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.02)
 
 
 class Processes:
