@@ -116,19 +116,31 @@ def check_recovery(learner: Learner) -> None:
         return
     if learner.watch.monitor.on_trial:  # the verdict begins another one
         return
-    learner.recovery = None
+    trial.kept = min(trial.kept, learner.trainer.cut)  # what has come back since is no longer out
     n = learner.settings.window * learner.settings.batch
     now = learner.progress.newest_accuracy(n)
-    if not learner.settings.drop or trial.helped(now):
+    enough = not learner.settings.drop or now >= trial.wanted(n)
+    if not enough and trial.kept and _on_its_way(learner, trial, n):
         return
-    if trial.kept > 0 and learner.trainer.cut > 0:
+    learner.recovery = None
+    if enough:
+        return
+    if trial.kept > 0:
         learner.adapt_statistics()
         learner.recovery = Recovery(trial.accuracy_before, _due(learner), 0)
-        learner.bring_back(0, trial.failed(now), statistics=True, kind="all")
+        learner.bring_back(0, trial.failed(now, n), statistics=True, kind="all")
     elif learner.settings.candidate and not learner.progress.improves(n):
         seed = learner.settings.seed + learner.progress.samples
-        wanted = trial.share * trial.accuracy_before
-        learner.candidate = Candidate(learner.trainer, "perturbed", seed=seed, wanted=wanted)
+        learner.candidate = Candidate(
+            learner.trainer, "perturbed", seed=seed, wanted=trial.wanted(n)
+        )
+
+
+def _on_its_way(learner: Learner, trial: Recovery, n: int) -> bool:
+    """Whether answers still get better, for as long again as the reset had: the head, with few
+    samples of each of many classes, may yet come back alone."""
+    until = trial.due_samples + learner.settings.recovery_samples
+    return learner.progress.samples < until and learner.progress.improves(n)
 
 
 def _fresh(learner: Learner, wanted: float) -> Candidate:
@@ -210,8 +222,11 @@ def _told_from_head(learner: Learner, verdict: Verdict) -> Verdict:
 
 
 def _come_back(learner: Learner, places: NDArray[np.int64], now: float, verdict: Verdict) -> bool:
-    """Take back the weights of the earlier world that fits the newest samples best, if one does."""
-    if len(places) < LEAST or not learner.earlier.worlds:
+    """Take back the weights of the earlier world that fits the newest samples best, if one does.
+
+    Samples of few classes tell of those only: weights that answer nothing else would do.
+    """
+    if len(places) < LEAST or not learner.earlier.worlds or learner.rehearsal.narrow:
         return False
     present = {n: t.clone() for n, t in learner.chain.state_dict().items()}
     tried: list[tuple[float, Ended]] = []

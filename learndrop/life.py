@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from learndrop.events import Event
+from learndrop.standard_error import tolerance
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,25 +33,41 @@ class Report:
 
 @dataclass
 class Recovery:
-    """A reset on trial: was it enough?"""
+    """A reset on trial: was it enough?
+
+    Attributes:
+        accuracy_before: the drift.
+        due_samples: of the learner's, when it is judged.
+        kept: leading units that stayed out of training.
+        share: of the accuracy before that has to be back.
+    """
 
     accuracy_before: float
     due_samples: int
     kept: int
     share: float = 0.9
 
-    def helped(self, accuracy: float) -> bool:
-        """Whether the accuracy came back to `share` of what it was.
+    def wanted(self, n: int) -> float:
+        """The accuracy of n answers that is enough: `share` of what it was.
 
-        >>> Recovery(accuracy_before=0.9, due_samples=100, kept=2).helped(0.82)
-        True
+        Where units stayed out it is also no lower than chance explains: of answers that were
+        nearly all right, a tenth that went wrong is an error of several times what it was, and
+        training what is out may be what it takes.
+
+        >>> Recovery(accuracy_before=0.98, due_samples=100, kept=0).wanted(256)
+        0.882
+        >>> round(Recovery(accuracy_before=0.98, due_samples=100, kept=2).wanted(256), 3)
+        0.945
         """
-        return accuracy >= self.share * self.accuracy_before
+        enough = self.share * self.accuracy_before
+        if not self.kept:
+            return enough
+        return max(enough, self.accuracy_before - tolerance(self.accuracy_before, n))
 
-    def failed(self, accuracy: float) -> str:
-        """The sentence to say when it did not."""
+    def failed(self, accuracy: float, n: int) -> str:
+        """The sentence to say when it did not help."""
         return (
-            f"accuracy {accuracy:.3f} did not come back to {self.share:g} of"
+            f"accuracy {accuracy:.3f} did not come back to {self.wanted(n):.3f}, it was"
             f" {self.accuracy_before:.3f}: the next stronger reset"
         )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from learndrop.standard_error import tolerance
+
 
 @dataclass
 class Probation:
@@ -19,14 +21,6 @@ class Probation:
     error: float
     samples: int
 
-    def slack(self, n: int) -> float:
-        """How far the error of `n` samples may lie above: two standard errors and a hundredth.
-
-        >>> round(Probation(back_to=0, error=0.1, samples=0).slack(128), 3)
-        0.085
-        """
-        return float(0.01 + 2.0 * (max(self.error * (1 - self.error), 0.01) * 2 / n) ** 0.5)
-
     def worse(self, error: float, n: int) -> bool:
         """Whether an error of `n` samples is higher than chance explains.
 
@@ -34,8 +28,9 @@ class Probation:
         >>> trial.worse(0.18, 128), trial.worse(0.19, 128)
         (False, True)
         """
-        return error > self.error + self.slack(n)
+        return error > self.error + tolerance(self.error, n)
 
     def told(self, error: float, n: int) -> str:
         """The figures, for people."""
-        return f"error {error:.3f} against {self.error:.3f} before, {self.slack(n):.3f} allowed"
+        allowed = tolerance(self.error, n)
+        return f"error {error:.3f} against {self.error:.3f} before, {allowed:.3f} allowed"

@@ -25,7 +25,8 @@ def renamed_share(predicted: Sequence[int], targets: Sequence[int]) -> float | N
     change of labels this share stays what the accuracy was; after a change of the input it
     falls. Where there are fewer than 8 samples a label, a few answers always agree by chance:
     there pairs of samples tell it (`kept_together`). Answers that are mostly right under the old
-    names tell nothing: the error rose, but not by new ones.
+    names tell nothing: the error rose, but not by new ones. Nor do samples of one label, as where
+    one class comes after the other: whatever they are answered, it would be right under some name.
 
     >>> renamed_share([1] * 8 + [0] * 8, [0] * 8 + [1] * 8)
     1.0
@@ -35,11 +36,15 @@ def renamed_share(predicted: Sequence[int], targets: Sequence[int]) -> float | N
     0.5
     >>> renamed_share([1, 2], [0, 1]) is None
     True
+    >>> renamed_share([0] * 128, [1] * 128) is None
+    True
     >>> renamed_share([0] * 8 + [1] * 7 + [0], [0] * 8 + [1] * 8) is None
     True
     """
     if are_few(targets):
         return kept_together(predicted, targets)
+    if len(set(targets)) == 1:
+        return None
     counts, names = _new_names(predicted, targets)
     share = sum(counts[t, a] for t, a in names.items()) / len(targets)
     return None if share >= 0.8 and all(t == a for t, a in names.items()) else share

@@ -12,3 +12,13 @@ def standard_error(share: float, n: int) -> float:
     0.05
     """
     return math.sqrt(max(share * (1.0 - share), 0.01) / max(1, n))
+
+
+def tolerance(share: float, n: int) -> float:
+    """How much worse than `share` another n samples may do by chance: two standard errors of the
+    difference, and a hundredth.
+
+    >>> round(tolerance(0.9, 128), 3)
+    0.085
+    """
+    return 0.01 + 2.0 * math.sqrt(2.0) * standard_error(share, n)

@@ -48,7 +48,11 @@ def bench(
         bool, typer.Option("--processor-seconds", help="On one thread, where others compute too.")
     ] = False,
     operations: Annotated[
-        bool, typer.Option("--operations", help="Seconds are counted operations: no machine's.")
+        bool,
+        typer.Option(
+            "--operations",
+            help="Seconds are counted operations: the same to the bit on every machine of a kind.",
+        ),
     ] = False,
     out: Annotated[Path, typer.Option(help="Folder for runs, tables and plots.")] = Path(
         "out/bench"
@@ -110,8 +114,8 @@ def bench(
         typer.echo((out / "epochs.md").read_text())
         return
 
-    own = {"worker_threads": 1} if processor else {}
-    own |= (plans.FOR_DIGITS if data == "digits" else {}) | dict(assignment(t) for t in given or ())
+    clock = "operations" if operations else "processor" if processor else "wall"
+    own = plans.settings_of(data, clock, dict(assignment(t) for t in given or ()))
     load_settings(**own)
     plan = (plans.long_form if long and not quick else plans.short_form)(data, own)
     plan = replace(
@@ -122,7 +126,7 @@ def bench(
         real_time=plan.real_time if real_time is None else real_time,
         backlog=plan.backlog if backlog is None else backlog,
         depth=plan.depth if depth is None else depth,
-        clock="operations" if operations else "processor" if processor else "wall",
+        clock=clock,
     )
     if strategy:
         from learndrop.bench.strategies import strategy as known  # torch comes with them

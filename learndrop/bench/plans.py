@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,13 @@ from learndrop.bench import streams
 from learndrop.bench.jobs import Job
 
 FOR_DIGITS = {"image_size": 16, "rate": 0.05}  # tiny pictures, random first weights
+# By each clock: beside others a thread is enough; what a start else chooses by measuring would
+# make two runs of counted operations differ.
+BY_CLOCK: dict[str, dict[str, Any]] = {
+    "wall": {},
+    "processor": {"worker_threads": 1},
+    "operations": {"worker_threads": 1, "precision": "float32", "memory_format": "contiguous"},
+}
 SHORT = (
     "plain",
     "learndrop",
@@ -114,6 +121,17 @@ class Plan:
             settings=self.settings,
             clock=self.clock,
         )
+
+
+def settings_of(data: str, clock: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that differ from the defaults: those of the clock, of the data set, and given ones.
+
+    >>> settings_of("digits", "processor", {"rate": 0.1})
+    {'worker_threads': 1, 'image_size': 16, 'rate': 0.1}
+    >>> settings_of("pets.npz", "operations", {"memory_format": "channels_last"})
+    {'worker_threads': 1, 'precision': 'float32', 'memory_format': 'channels_last'}
+    """
+    return BY_CLOCK[clock] | (FOR_DIGITS if data == "digits" else {}) | dict(given)
 
 
 def short_form(data: str, settings: dict[str, Any]) -> Plan:
