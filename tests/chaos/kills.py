@@ -1,10 +1,11 @@
 """Rows 2 and 5: kills and pauses at random under load, and the account read from outside meanwhile.
 
-Clients post numbered pictures, send a batch again with its Idempotency-Key until it has an answer,
-and keep a ledger of every 202. Worker, service and Redis are killed (SIGKILL) or paused (SIGSTOP)
-at random. At the end the last checkpoint says what was learned and in which order (its replay
-buffer is larger than the run); a learner that nobody disturbed is then given the same pictures in
-that order, and every weight must be the same bit for bit.
+Clients post numbered pictures, every second batch as files, send a batch again with its
+Idempotency-Key until it has an answer, and keep a ledger of every 202. Worker, service and Redis
+are killed (SIGKILL) or paused (SIGSTOP) at random, and processes that decode files are killed,
+which the service starts anew. At the end the last checkpoint says what was learned and in which
+order (its replay buffer is larger than the run); a learner that nobody disturbed is then given the
+same pictures in that order, and every weight must be the same bit for bit.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import torch
 
 from deploy.children import Child
@@ -73,7 +75,10 @@ def disturb(stack: LocalStack, faults: Faults, chance: random.Random) -> None:
         "service": stack.service,
         "redis": stack.redis,
     }
-    name = chance.choice(list(parts))
+    name = chance.choice([*parts, "decoder"])
+    if name == "decoder":
+        faults.done["decoder killed"] += kill_decoder(stack, chance)
+        return
     part = parts[name]
     if part.exit_code is not None:
         faults.deaths.append(f"{name} ended with {part.exit_code}")
@@ -90,6 +95,18 @@ def disturb(stack: LocalStack, faults: Faults, chance: random.Random) -> None:
     time.sleep(chance.uniform(0.2, LONGEST_PAUSE_S))
     os.kill(part.pid, signal.SIGCONT)
     faults.done[f"{name} paused"] += 1
+
+
+def kill_decoder(stack: LocalStack, chance: random.Random) -> int:
+    """Kill one of the processes that decode files; how many that were (none where none is up)."""
+    try:
+        children = psutil.Process(stack.service.pid).children(recursive=True)
+        decoders = [child for child in children if "service.decoder" in child.cmdline()]
+        if decoders:
+            chance.choice(decoders).kill()
+    except psutil.NoSuchProcess:  # what has just ended needs no other hand
+        return 0
+    return min(1, len(decoders))
 
 
 def all_learned(stack: LocalStack, observer: Observer) -> dict[str, int]:
@@ -141,7 +158,7 @@ def find(options: argparse.Namespace) -> dict[int, Found]:
         folder = Path(name)
         stack = LocalStack.on_free_ports(folder / "data", logs=folder / "logs", **SETTINGS)
         with stack, Observer(stack, every_s=options.minutes * 60 / options.readings) as observer:
-            with Load(stack.service.url, ledger, rate=options.rate, keyed=True):
+            with Load(stack.service.url, ledger, rate=options.rate, keyed=True, files=True):
                 for n in range(options.kills):
                     due = time.monotonic() + slot_s
                     time.sleep(chance.uniform(0, slot_s / 4))

@@ -9,6 +9,7 @@ from typing import Literal
 
 import httpx2
 import numpy as np
+from PIL import Image
 
 from tests.background import Background
 from tests.chaos.ledger import Ledger, label, picture
@@ -28,6 +29,26 @@ def body(numbers: Sequence[int]) -> bytes:
     return out.getvalue()
 
 
+def form(numbers: Sequence[int]) -> tuple[bytes, str]:
+    """The pictures as files in a form, which keep every pixel, and its content type. Made again it
+    is the same to the byte, as an Idempotency-Key wants it."""
+    boundary = f"batch-{numbers[0]}"
+    parts: list[bytes] = []
+    for n in numbers:
+        file = io.BytesIO()
+        Image.fromarray(picture(n)).save(file, "PNG")
+        named = f'name="images"; filename="{n}.png"\r\nContent-Type: image/png'
+        parts += [_part(boundary, named, file.getvalue())]
+        parts += [_part(boundary, 'name="labels"', label(n).encode())]
+    whole = b"".join(parts) + f"--{boundary}--\r\n".encode()
+    return whole, f"multipart/form-data; boundary={boundary}"
+
+
+def _part(boundary: str, named: str, content: bytes) -> bytes:
+    head = f"--{boundary}\r\nContent-Disposition: form-data; {named}\r\n\r\n"
+    return head.encode() + content + b"\r\n"
+
+
 class Load(Background):
     """`senders` threads that post `batch` pictures at a time, together `rate` pictures a second.
 
@@ -42,6 +63,7 @@ class Load(Background):
         senders: threads.
         keyed: whether each batch has an Idempotency-Key, with which it is sent again until it has
             an answer, also after one that was lost.
+        files: whether every second batch is a form of picture files.
     """
 
     def __init__(
@@ -53,8 +75,10 @@ class Load(Background):
         batch: int = 8,
         senders: int = 3,
         keyed: bool = False,
+        files: bool = False,
     ) -> None:
         self.url, self.ledger, self.batch, self.keyed = url, ledger, batch, keyed
+        self.files = files
         self.every_s = senders * batch / rate if rate else 0.0
         super().__init__(*[self._run] * senders)
 
@@ -68,7 +92,8 @@ class Load(Background):
     def _send(self, http: httpx2.Client, numbers: Sequence[int]) -> None:
         """Until they were taken, or nobody can say so."""
         key = f"batch-{numbers[0]}" if self.keyed else ""
-        answer, doubtful, ends = post(http, numbers, self.ledger, key), False, 0.0
+        files = self.files and numbers[0] // len(numbers) % 2 == 1
+        answer, doubtful, ends = post(http, numbers, self.ledger, key, files=files), False, 0.0
         while answer == "again" or (answer == "unknown" and key):
             doubtful |= answer == "unknown"
             if self.stop.is_set():
@@ -77,7 +102,7 @@ class Load(Background):
                 if not doubtful or time.monotonic() > ends:
                     break
             time.sleep(AGAIN_S)
-            answer = post(http, numbers, self.ledger, key)
+            answer = post(http, numbers, self.ledger, key, files=files)
         if answer != "taken" and (doubtful or answer == "unknown"):
             self.ledger.lost_sight(numbers)
         elif doubtful:
@@ -85,12 +110,18 @@ class Load(Background):
 
 
 def post(
-    http: httpx2.Client, numbers: Sequence[int], ledger: Ledger, key: str = ""
+    http: httpx2.Client,
+    numbers: Sequence[int],
+    ledger: Ledger,
+    key: str = "",
+    *,
+    files: bool = False,
 ) -> Literal["taken", "again", "unknown"]:
     """Send these once; `again` if they were surely not taken, `unknown` if nobody can say."""
-    headers = {"content-type": "application/x-npz"} | ({"Idempotency-Key": key} if key else {})
+    content, kind = form(numbers) if files else (body(numbers), "application/x-npz")
+    headers = {"content-type": kind} | ({"Idempotency-Key": key} if key else {})
     try:
-        answer = http.post("/v1/samples", content=body(numbers), headers=headers)
+        answer = http.post("/v1/samples", content=content, headers=headers)
     except NOT_SENT:
         ledger.told("no connection")
         return "again"
