@@ -1,4 +1,4 @@
-"""For every test: whatever arrives, nothing of ours may unpickle it."""
+"""For every test: nothing of ours may unpickle what arrives. And a fixture that files share."""
 
 from __future__ import annotations
 
@@ -67,3 +67,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest files."""
     place = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
+
+
+@pytest.fixture
+def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoders in which some pictures do harm (poisoned_decoder.py)."""
+    monkeypatch.setattr("service.decoder_process.MODULE", "tests.poisoned_decoder")

@@ -4,102 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import os
-import platform
 import signal
-import socket
-import subprocess
 import sys
-import warnings
-from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from learndrop.errors import BadInput, BadPicture, Busy, TooLong
-from learndrop.keyring import create
-from learndrop.pictures import PictureLimits, Pixels
-from learndrop.settings import load_settings
-from service import decoder_process, decoders, lane, syscalls
+from learndrop.pictures import Pixels
+from service import decoder_process, lane
 from service.allowance import Allowance
-from service.decoders import Decoders
 from service.inputs import Shape, inputs
-from service.wire import ANSWER_BYTES, GREETING, Ask
+from tests.decoding import GOOD, LIMITS, SHAPE, Scene, in_process, running, told
 from tests.fuzz.mutations import mutant
 from tests.fuzz.targets import doors
-from tests.poisoned_decoder import CRASH, HANG, LIE, RAISE, REACH
+from tests.poisoned_decoder import CRASH, HANG, LIE, RAISE
 from tests.processes import wait_until
-from tests.published import publish
 from tests.services import encoded, ingress, is_problem, pixels
-
-SHAPE = Shape(32, "crop")
-LIMITS = PictureLimits(max_s=10.0)
-GOOD = encoded(pixels()[0])
-IN_PROC = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads Linux's /proc")
-
-
-class Scene:
-    """Decoders, and what was told of those that ended."""
-
-    def __init__(self, **settings: Any) -> None:
-        self.ended: list[str] = []
-        own: dict[str, Any] = {"decoders": 1, "max_image_pixels": 16_000_000}
-        self.decoders = Decoders(load_settings(**(own | settings)), self.ended.append)
-
-    async def decode(
-        self,
-        files: Sequence[bytes],
-        *,
-        most_s: float = 10.0,
-        shape: Shape = SHAPE,
-        key: str = "",
-    ) -> list[Pixels]:
-        """All of them, in turns."""
-        made: list[Pixels] = []
-        allowance = Allowance(most_s)
-        while len(made) < len(files):
-            made += await self.decoders.decode(files[len(made) :], len(made), shape, allowance, key)
-        return made
-
-    async def pid(self) -> int:
-        """The process of the first one, as soon as it is there."""
-        await wait_until(lambda: self.decoders.ready > 0)
-        return self.decoders.pids[0]
-
-
-@asynccontextmanager
-async def running(**settings: Any) -> AsyncIterator[Scene]:
-    scene = Scene(**settings)
-    await scene.decoders.start()
-    try:
-        yield scene
-    finally:
-        await scene.decoders.stop()
-
-
-@pytest.fixture
-def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Decoders in which some pictures do harm."""
-    monkeypatch.setattr(decoder_process, "MODULE", "tests.poisoned_decoder")
-
-
-def told(error: BadInput) -> dict[str, object]:
-    """Everything that an answer is made of."""
-    return vars(error) | {"kind": type(error), "text": str(error)}
-
-
-def in_process(data: bytes) -> Pixels | dict[str, object]:
-    """What this process makes of a file."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return inputs([data], SHAPE, LIMITS, 10.0, first=7)[0]
-        except BadInput as exc:
-            return told(exc)
 
 
 async def test_a_decoder_gives_and_refuses_the_same_to_the_byte() -> None:
@@ -310,171 +233,3 @@ async def test_waiting_for_a_decoder_ends_with_the_service() -> None:
         for one in await asyncio.gather(*asked, return_exceptions=True):
             assert isinstance(one, Busy)
         assert scene.ended == []
-
-
-@IN_PROC
-async def test_a_decoder_has_no_secret_no_file_and_no_way_to_write_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for name in ("LEARNDROP_REDIS_URL", "LEARNDROP_API_KEY", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "hunter2")
-    async with running() as scene:
-        of = Path(f"/proc/{await scene.pid()}")
-        assert b"hunter2" not in (of / "environ").read_bytes()
-        assert b"LEARNDROP" not in (of / "environ").read_bytes()
-        opened = sorted(os.readlink(one).partition(":")[0] for one in (of / "fd").iterdir())
-        assert opened == ["/dev/null", "/dev/null", "pipe", "socket"]
-        limits = (of / "limits").read_text()
-        assert limits.split("Max file size")[1].split()[:2] == ["0", "0"]
-        assert limits.split("Max core file size")[1].split()[:2] == ["0", "0"]
-        assert len(list((of / "task").iterdir())) == 1
-
-
-@pytest.mark.skipif(platform.machine() not in syscalls.MACHINES, reason="knows no such machine")
-@IN_PROC
-async def test_what_a_picture_brings_into_a_decoder_reaches_nothing(poisoned: None) -> None:
-    async with running() as scene:
-        status = Path(f"/proc/{await scene.pid()}/status").read_text()
-        assert "Seccomp:\t2\n" in status and "NoNewPrivs:\t1\n" in status
-        with pytest.raises(BadPicture, match="reached: $"):
-            await scene.decode([GOOD + REACH])
-        assert len(await scene.decode([GOOD])) == 1
-    async with running(decoder_filter=False) as scene:
-        with pytest.raises(BadPicture, match="reached: file environment folder removal"):
-            await scene.decode([GOOD + REACH])
-
-
-@IN_PROC
-async def test_a_picture_that_takes_more_memory_than_a_decoder_may_is_refused_alone() -> None:
-    large = encoded(np.zeros((4000, 4000, 3), np.uint8), compress_level=1)
-    async with running(decoder_bytes=96 * 2**20) as scene:
-        pid = await scene.pid()
-        with pytest.raises(BadPicture) as refused:
-            await scene.decode([GOOD, large])
-        assert refused.value.index == 1
-        assert len(await scene.decode([GOOD])) == 1
-        assert scene.decoders.pids == [pid]
-
-
-@IN_PROC
-@pytest.mark.parametrize("mode", ["RGBA", "P"])
-async def test_the_default_is_enough_for_the_largest_picture_that_is_taken(mode: str) -> None:
-    """WebP with transparency takes most, 21 bytes a pixel; a palette that is turned takes 10."""
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    picture = Image.new(mode, (2000, 2000))
-    largest = encoded(np.asarray(picture), "WEBP" if mode == "RGBA" else "PNG", exif=exif, method=0)
-    async with running(max_image_pixels=4_000_000) as scene:
-        assert len(await scene.decode([largest])) == 1
-
-
-async def test_signals_that_are_meant_for_the_service_do_not_end_a_decoder() -> None:
-    async with running() as scene:
-        pid = await scene.pid()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            os.kill(pid, number)
-        assert len(await scene.decode([GOOD])) == 1
-        assert scene.decoders.pids == [pid]
-        assert os.getpgid(pid) == pid  # a terminal's Ctrl-C does not even reach it
-
-
-@pytest.mark.parametrize("hangs", [False, True])
-def test_a_decoder_whose_service_is_gone_ends_even_where_it_hangs(hangs: bool) -> None:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "tests.poisoned_decoder",
-                str(theirs.fileno()),
-                str(2**30),
-                "1",
-                "0.2",
-            ],
-            pass_fds=(theirs.fileno(),),
-        )
-        theirs.close()
-        assert ours.recv(ANSWER_BYTES, socket.MSG_WAITALL) == GREETING
-        if hangs:
-            ours.sendall(b"".join(Ask([GOOD + HANG], SHAPE, LIMITS, 0.0, 0).parts()))
-        ours.close()
-        assert process.wait(30) == (-signal.SIGALRM if hangs else 0)
-
-
-async def test_a_key_that_ends_decoders_takes_none_from_others(poisoned: None) -> None:
-    """With one decoder, which after five starts would not be there for five seconds."""
-    async with running() as scene:
-        for _ in range(lane.AT_ONCE):
-            bad = asyncio.gather(
-                *(scene.decode([GOOD + CRASH], key="bad") for _ in range(3)), return_exceptions=True
-            )
-            for _ in range(4):
-                assert len(await scene.decode([GOOD] * 3, key="good")) == 3
-            assert all(isinstance(one, BadPicture | Busy) for one in await bad)
-        assert len(await scene.decode([GOOD])) == 1
-        assert len(scene.ended) > lane.AT_ONCE
-
-
-async def test_a_key_whose_pictures_hang_holds_up_others_once(poisoned: None) -> None:
-    async with running() as scene:
-        with pytest.raises(TooLong):
-            await scene.decode([GOOD + HANG], most_s=0.1, key="bad")
-        hanging = [
-            asyncio.create_task(scene.decode([GOOD + HANG], most_s=60.0, key="bad"))
-            for _ in range(1 + decoders.MOST_WAITING)
-        ]
-        await wait_until(lambda: scene.decoders.working == 1)
-        assert len(await scene.decode([GOOD], key="good")) == 1
-        done, _ = await asyncio.wait(hanging, return_when=asyncio.FIRST_COMPLETED)
-        with pytest.raises(Busy, match="the key 'bad'"):  # what they hold is not for others
-            await done.pop()
-        for one in hanging:
-            one.cancel()
-
-
-async def test_a_key_is_doubted_for_a_while(
-    poisoned: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(decoders, "APART_S", 0.5)
-    async with running() as scene:
-        with pytest.raises(BadPicture):
-            await scene.decode([GOOD + CRASH], key="bad")
-        await wait_until(lambda: len(scene.decoders.pids) == 2)
-        os.kill(scene.decoders.pids[0], signal.SIGSTOP)
-        assert len(await scene.decode([GOOD], key="bad")) == 1
-        os.kill(scene.decoders.pids[0], signal.SIGCONT)
-        await asyncio.sleep(0.5)
-        os.kill(scene.decoders.pids[1], signal.SIGSTOP)
-        assert len(await scene.decode([GOOD], key="bad")) == 1
-
-
-async def test_a_key_whose_decoder_somebody_else_ended_is_not_doubted(poisoned: None) -> None:
-    async with running() as scene:
-        pid = await scene.pid()
-        os.kill(pid, signal.SIGSTOP)
-        asked = asyncio.create_task(scene.decode([GOOD] * 3, key="good"))
-        await wait_until(lambda: scene.decoders.working == 1)
-        os.kill(pid, signal.SIGKILL)
-        assert len(await asked) == 3
-        await wait_until(lambda: len(scene.decoders.pids) == 2)
-        os.kill(scene.decoders.pids[1], signal.SIGSTOP)
-        assert len(await scene.decode([GOOD], key="good")) == 1
-
-
-@pytest.mark.parametrize("path,status", [("/v1/samples", 202), ("/v1/predictions", 200)])
-def test_a_request_is_decoded_as_one_of_its_key(
-    tmp_path: Path, poisoned: None, path: str, status: int
-) -> None:
-    publish(tmp_path)
-    data = {"labels": "a"} if path == "/v1/samples" else {}
-    bad, good = (
-        {"authorization": f"Bearer {create(tmp_path / 'keys.json', name, ['ingest', 'predict'])}"}
-        for name in ("bad", "good")
-    )
-    with ingress(tmp_path, decoders=1) as door:
-        for _ in range(lane.AT_ONCE):
-            files = [("images", GOOD + CRASH)]
-            assert door.http.post(path, files=files, data=data, headers=bad).status_code != status
-            answer = door.http.post(path, files=[("images", GOOD)], data=data, headers=good)
-            assert answer.status_code == status, answer.text
