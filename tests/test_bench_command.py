@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,14 +50,20 @@ def test_a_bench_does_all_its_runs_and_none_twice(out: Path) -> None:
     assert {p: p.stat().st_mtime_ns for p in (out / RUNS).glob("*.json")} == written
 
 
-def test_a_bench_whose_time_is_up_goes_on_at_the_next_call(tmp_path: Path) -> None:
+def test_a_bench_whose_time_is_up_or_one_of_whose_runs_failed_goes_on_at_the_next_call(
+    tmp_path: Path,
+) -> None:
     plan = Plan(streams=(Played("abrupt", 64, ("clean",)),), strategies=("plain", "head-only"),
                 settings=SETTINGS)  # fmt: skip
     said: list[str] = []
     with pytest.raises(BadInput, match="no runs"):  # nothing at all was done in no time
         bench(plan, out=tmp_path, say=said.append, limit_s=-1)
-    assert bench(plan, out=tmp_path, say=said.append)
+    wrong = replace(plan, strategies=(*plan.strategies, "magic"))
+    with pytest.raises(LearndropError, match="bench: magic: .*no strategy 'magic'"):
+        bench(wrong, out=tmp_path, say=said.append)
     assert len(said) == 2
+    assert bench(plan, out=tmp_path, say=said.append)
+    assert len(said) == 2  # they were done before one failed
 
 
 def test_rivals_are_held_to_what_learndrop_spent(out: Path) -> None:
@@ -120,12 +127,6 @@ def test_a_file_that_is_no_run_is_named(tmp_path: Path) -> None:
     (tmp_path / RUNS / "other.json").write_text(json.dumps({"job": {}}))
     with pytest.raises(DamagedFile, match="other.json is no run"):
         redraw(tmp_path)
-
-
-def test_a_run_that_fails_says_why(tmp_path: Path) -> None:
-    plan = Plan(data="/nowhere", streams=(Played("abrupt", 64),), strategies=("plain",))
-    with pytest.raises(LearndropError, match="no data at '/nowhere'"):
-        bench(plan, out=tmp_path, say=lambda text: None)
 
 
 @pytest.mark.parametrize("form", [short_form, long_form])

@@ -88,7 +88,10 @@ def test_attention_is_counted() -> None:
     assert chain.units[5].flops == layer
 
 
-@pytest.mark.parametrize("name", ["small-resnet10", "mobilenet_v3_small", "vit_b_16"])
+@pytest.mark.parametrize(
+    "name",
+    ["small-resnet10", "mobilenet_v3_small", pytest.param("vit_b_16", marks=pytest.mark.slow)],
+)
 def test_numbers_or_none_the_count_is_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     chain = cut(networks.build(name, 4, image_size=32), torch.zeros(1, 3, 32, 32))
     counts = []

@@ -54,7 +54,7 @@ def test_an_allowed_for_class_is_not_pushed_by_its_mere_frequency() -> None:
 
 def test_of_one_class_only_no_batchnorm_takes_statistics(tmp_path: Path) -> None:
     learner = quick_learner(classes=NAMES)
-    learn(learner, digits("clean", length=2048))
+    learn(learner, digits("clean", length=1024))
     data = datasets.load("digits", 16)
     sevens = drifting(data, ["clean"], 1797, by_class=True)
     of_one = [s for batch in sevens.batches(32) for s in batch if s.label == "7"][:160]
