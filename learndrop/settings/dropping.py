@@ -37,7 +37,8 @@ class DroppingSettings(Room):
     """Samples after a drift in which no second one is declared, but by pictures that are plainly
     others."""
     recovery_samples: int = Field(1024, ge=1)
-    """Samples after which a reset that did not help is followed by a stronger one."""
+    """Samples after which a reset that did not help is followed by a stronger one; up to twice as
+    many while answers still get better."""
     candidate: bool = False
     """Train a copy of the whole network beside, from a warning to the verdict on the drift, and a
     perturbed one where a reset did not help, one with the first weights where that did not either;
