@@ -32,6 +32,16 @@ class Counts:
         """Accepted and none of the others: taken by another hand, and not counted as buried yet."""
         return self.accepted - self.learned - self.buried - self.deleted - self.pending
 
+    def after(self, *, learned: int = 0, buried: int = 0) -> Counts:
+        """The account when so many more are, as it is known before it is read again.
+
+        >>> Counts(accepted=9, learned=2, buried=0, pending=7).after(learned=8)
+        Counts(accepted=10, learned=10, buried=0, pending=0, deleted=0)
+        """
+        left = max(0, self.pending - learned - buried)
+        learned, buried = self.learned + learned, self.buried + buried
+        return account(self.accepted, learned, buried, self.deleted, pending=left)
+
 
 @dataclass(frozen=True, slots=True)
 class Waiting:

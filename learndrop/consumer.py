@@ -255,6 +255,7 @@ class RedisConsumer:
         while True:
             args = [GROUP, through, ACK_CHUNK, self._settings.fates_kept, self._folder]
             taken, more = self._run(ACK, [*self._settled, self._keys.fates], args)
+            self._account = self._account and self._account.after(learned=int(taken))
             total += int(taken)
             if not more:
                 return total
@@ -262,7 +263,9 @@ class RedisConsumer:
     def _bury(self, entry_id: str, reason: Reason, why: str) -> None:
         kept = self._settings.dead_letters_kept
         args = [GROUP, entry_id, reason, why[:500], f"{time.time():.3f}", kept]
-        self._buried[reason] += int(self._run(BURY, [*self._settled, *self._dead], args))
+        buried = int(self._run(BURY, [*self._settled, *self._dead], args))
+        self._account = self._account and self._account.after(buried=buried)
+        self._buried[reason] += buried
 
     def _reconcile(self, rate: str) -> Counts:
         keys = [self._keys.stream, self._keys.counters, *self._dead]

@@ -6,6 +6,7 @@ import pytest
 
 from deploy.embedded import EmbeddedRedis
 from learndrop.account import Counts
+from learndrop.consumer import RedisConsumer
 from learndrop.errors import BadInput, StreamAway, StreamFull
 from tests.servers import require_server, server, settings_on
 from tests.streams import (
@@ -99,6 +100,34 @@ async def test_what_waits_is_counted_anew_when_the_account_was_lost(server: Embe
         learn(consumer, 100)
         consumer.ack(consumer.position)
         assert (await place.publisher.waiting()).bytes == 0
+    finally:
+        await place.publisher.close()
+        place.client.close()
+        place.consumers[0].close()
+
+
+async def test_what_was_just_acknowledged_is_known_though_the_account_is_lost_at_once(
+    server: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_server()
+    place = OnServer(settings_on(server), server)
+    try:
+        consumer = place.consumer()
+        await place.publish(30)
+        learn(consumer, 30)
+        asked = RedisConsumer._reconcile
+
+        def lost_before(self: RedisConsumer, rate: str) -> Counts:
+            monkeypatch.undo()
+            place.client.delete(place.keys.counters)
+            return asked(self, rate)
+
+        monkeypatch.setattr(RedisConsumer, "_reconcile", lost_before)
+        with pytest.raises(StreamAway):
+            consumer.ack(consumer.position)
+        assert consumer.claim(1, 0) == []
+        assert await place.adds_up() == Counts(30, 30, 0, 0)
+        assert dict(consumer.buried) == {}
     finally:
         await place.publisher.close()
         place.client.close()
