@@ -9,7 +9,6 @@ are of: in a world that is new to both, the lesser evil is none of the old ones.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from learndrop.chain import Chain
 from learndrop.heads import with_rows_since
-from learndrop.standard_error import standard_error
+from learndrop.standard_error import error_of_difference, standard_error
 
 FITS = 0.9  # of the accuracy that a world ended with
 
@@ -113,8 +112,7 @@ def fits_better(earlier: float, present: float, n: int) -> bool:
     >>> fits_better(0.9, 0.5, 64), fits_better(0.55, 0.5, 64)
     (True, False)
     """
-    middle = (earlier + present) / 2
-    return earlier - present > 2 * math.sqrt(2 * max(middle * (1 - middle), 0.01) / max(1, n))
+    return earlier - present > 2 * error_of_difference((earlier + present) / 2, n)
 
 
 def is_back(ended: Ended, share: float, n: int) -> bool:

@@ -14,6 +14,15 @@ def standard_error(share: float, n: int) -> float:
     return math.sqrt(max(share * (1.0 - share), 0.01) / max(1, n))
 
 
+def error_of_difference(share: float, n: int) -> float:
+    """Of the difference of two shares of n samples each, both about `share`.
+
+    >>> round(error_of_difference(0.5, 100), 4)
+    0.0707
+    """
+    return math.sqrt(2.0) * standard_error(share, n)
+
+
 def tolerance(share: float, n: int) -> float:
     """How much worse than `share` another n samples may do by chance: two standard errors of the
     difference, and a hundredth.
@@ -21,4 +30,4 @@ def tolerance(share: float, n: int) -> float:
     >>> round(tolerance(0.9, 128), 3)
     0.085
     """
-    return 0.01 + 2.0 * math.sqrt(2.0) * standard_error(share, n)
+    return 0.01 + 2.0 * error_of_difference(share, n)
