@@ -2,10 +2,10 @@
 
 Clients post numbered pictures, every second batch as files, send a batch again with its
 Idempotency-Key until it has an answer, and keep a ledger of every 202. Worker, service and Redis
-are killed (SIGKILL) or paused (SIGSTOP) at random, and processes that decode files are killed,
-which the service starts anew. At the end the last checkpoint says what was learned and in which
-order (its replay buffer is larger than the run); a learner that nobody disturbed is then given the
-same pictures in that order, and every weight must be the same bit for bit.
+are killed (SIGKILL) or paused (SIGSTOP) at random; beside that, processes that decode files are
+killed, which the service starts anew. At the end the last checkpoint says what was learned and in
+which order (its replay buffer is larger than the run); a learner that nobody disturbed is then
+given the same pictures in that order, and every weight must be the same bit for bit.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from tests.chaos.observer import Observer
 from tests.rows import Found, arguments, report
 
 LONGEST_PAUSE_S = 4.0
+DECODERS = 1 / 3  # so often one of them is killed after a fault
 PATIENCE_S = 900.0
 
 SETTINGS = {
@@ -62,9 +63,11 @@ SETTINGS = {
 
 @dataclass
 class Faults:
-    """What was done, and what ended by itself (which nothing may)."""
+    """What was done, decoders that were killed beside, and what ended by itself (which nothing
+    may)."""
 
     done: Counter[str] = field(default_factory=Counter)
+    decoders: int = 0
     deaths: list[str] = field(default_factory=list)
 
 
@@ -75,10 +78,7 @@ def disturb(stack: LocalStack, faults: Faults, chance: random.Random) -> None:
         "service": stack.service,
         "redis": stack.redis,
     }
-    name = chance.choice([*parts, "decoder"])
-    if name == "decoder":
-        faults.done["decoder killed"] += kill_decoder(stack, chance)
-        return
+    name = chance.choice(list(parts))
     part = parts[name]
     if part.exit_code is not None:
         faults.deaths.append(f"{name} ended with {part.exit_code}")
@@ -163,6 +163,8 @@ def find(options: argparse.Namespace) -> dict[int, Found]:
                     due = time.monotonic() + slot_s
                     time.sleep(chance.uniform(0, slot_s / 4))
                     disturb(stack, faults, chance)
+                    if chance.random() < DECODERS:
+                        faults.decoders += kill_decoder(stack, chance)
                     print(f"{n + 1} of {options.kills}: {dict(faults.done)}", file=sys.stderr)
                     time.sleep(max(0.0, due - time.monotonic()))
             account = all_learned(stack, observer)
@@ -175,7 +177,8 @@ def find(options: argparse.Namespace) -> dict[int, Found]:
     balanced = account.get("learned") == account.get("accepted") == len(numbers)
     told = ", ".join(f"{count} x {what}" for what, count in sorted(faults.done.items()))
     notes = (
-        f"{told}. Each batch was sent again with its Idempotency-Key until it had an answer:"
+        f"{told}; beside, {faults.decoders} x decoder killed. Every second batch came as files."
+        f" Each batch was sent again with its Idempotency-Key until it had an answer:"
         f" {dict(ledger.answers)}; without one at the end: {len(ledger.unknown)} batches."
         f" Layers dropped at the end: {learner.trainer.cut}. LEARNDROP_MAX_DELIVERIES is"
         f" {SETTINGS['max_deliveries']}: at 3 a batch that three kills from outside hit is buried."
