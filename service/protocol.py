@@ -19,6 +19,8 @@ from service.problems import KINDS, problem
 
 SPARE = 100
 """Connections above the bound that are answered with a refusal; more are closed at once."""
+TICK_S = 0.001
+"""uvloop counts whole milliseconds from the one that has begun: its timers may be that early."""
 WHY_CLOSED = ("head", "answer", "crowded")
 """A head that did not come or end, an answer that was not taken, more connections than may be."""
 Closed = Callable[[str], None]
@@ -171,7 +173,7 @@ class Protocol(HttpToolsProtocol):
 
     def _start_timer(self) -> None:
         self._stop_timer()
-        self._head_timer = self.loop.call_later(self.head_s, self._give_up)
+        self._head_timer = self.loop.call_later(self.head_s + TICK_S, self._give_up)
 
     def _stop_timer(self) -> None:
         if self._head_timer is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+import uvloop
 from fastapi import FastAPI
 
 from service import protocol
@@ -207,6 +209,24 @@ def test_a_request_behind_answers_that_drip_holds_its_body_no_longer_than_that(
             assert series(app, "learndrop_connections_closed_total", **closed) == 1
             assert len(stream.entries) == 4  # taken all the same: it may be asked for again
             assert http.get("/healthz").status_code == 200
+
+
+def test_with_a_tick_more_no_timer_comes_too_soon() -> None:
+    """Begun anywhere in a millisecond; what a client is promised, it gets whole."""
+
+    async def waited(number: int) -> float:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[float] = loop.create_future()
+        time.sleep(0.00037 * (number % 17))
+        began = time.monotonic()
+        wait_s = 0.002 + protocol.TICK_S
+        loop.call_later(wait_s, lambda: done.set_result(time.monotonic() - began))
+        return await done
+
+    async def all_waited() -> list[float]:
+        return [await waited(number) for number in range(250)]
+
+    assert min(uvloop.run(all_waited())) >= 0.002
 
 
 def test_a_head_that_drips_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
