@@ -7,6 +7,7 @@ from dataclasses import dataclass
 DURABLE = {
     "appendonly": ("yes", "a restart of the server loses every sample"),
     "appendfsync": ("always", "a killed server or machine loses the last accepted samples"),
+    "no-appendfsync-on-rewrite": ("no", "samples accepted while its log is rewritten can be lost"),
     "maxmemory-policy": ("noeviction", "a full server may evict the whole stream"),
 }
 """Options of the server: the value that is safe, and what any other one risks."""

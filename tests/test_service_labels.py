@@ -129,6 +129,10 @@ def test_what_one_key_asked_and_labelled_is_not_another_ones(
         assert metric(http, "learndrop_labels_total", outcome="foreign") == 2
         assert by("camera").get(path).json()["true_label"] == right
         assert give(by("boss"), **body).json()["results"][0]["outcome"] == "corrected"
+        trail = by("boss").get("/v1/audit").json()["entries"]
+        assert [(e["key"], e["allowed"]) for e in trail if e["corrects"] == [answer["id"]]] == [
+            ("boss", True), ("mallory", False), ("mallory", False),
+        ]  # fmt: skip
 
 
 def test_a_label_under_a_key_is_given_once_and_answered_alike(http: TestClient) -> None:

@@ -449,11 +449,13 @@ async def test_a_server_that_could_lose_samples_is_named(own_server: EmbeddedRed
     for option, value in [
         ("appendfsync", "everysec"),
         ("appendonly", "no"),
+        ("no-appendfsync-on-rewrite", "yes"),
         ("maxmemory-policy", "allkeys-lru"),
     ]:
         place.client.config_set(option, value)
     named = await place.publisher.check()
-    assert [n.split()[0] for n in named] == ["appendonly", "appendfsync", "maxmemory-policy"]
+    options = ["appendonly", "appendfsync", "no-appendfsync-on-rewrite", "maxmemory-policy"]
+    assert [n.split()[0] for n in named] == options
     place.client.acl_setuser("default", enabled=True, nopass=True, commands=["-config"])
     assert all("cannot be checked" in n for n in await place.publisher.check())
     await place.publisher.close()

@@ -24,8 +24,8 @@ Cursor = Annotated[str | None, Query(max_length=80, description="`next_cursor` o
     responses=documented("bad-input", "bad-parameter", "stream-away"),
 )
 async def audit(wired: InRooms, limit: Limit = 50, cursor: Cursor = None) -> AuditPage:
-    """Changes that need the role admin, and changes of keys: `audit_kept` of them, and as many that
-    were tried without that role.
+    """Changes that need the role admin, corrections of labels by an admin's key, and changes of
+    keys: `audit_kept` of them, and as many that were tried without that role.
 
     Each is written down before it is done: what cannot be written down is not done.
     """

@@ -11,11 +11,13 @@ from fastapi.concurrency import run_in_threadpool
 
 from learndrop.answers import MOST_A_PAGE
 from learndrop.errors import BadInput, LearndropError, NotFound, RoleNeeded, StreamFull
+from learndrop.ids import is_id
 from learndrop.late_labels import Given
 from learndrop.worth import Candidate, most_worth
 from service.auth import Caller
 from service.content import label_body
 from service.dependencies import INGEST, READ, Asking, BatchKey, InRooms, Rooms
+from service.envelope import request_id
 from service.label_bodies import Asked
 from service.problems import TYPES, documented, kind_of
 from service.schemas.labels import GivenLabel, GivenLabels, LabelRequest, LabelRequests
@@ -27,6 +29,7 @@ PROBLEMS = documented(
     "share-full", "stream-away", "not-durable", "busy",
 )  # fmt: skip
 MOST_LOOKED_AT = 1000
+AUDITED = "POST /v1/labels"
 Limit = Annotated[int, Query(ge=1, le=100, description="Most predictions.")]
 REFUSED: Mapping[str, str] = {
     "contradiction": "contradicted",
@@ -61,6 +64,8 @@ async def give_labels(
     """
     await wired.durability.insist()
     asked = await wired.intake.labels(request)
+    if asking.may("admin"):
+        await _write_down(wired, asked, asking, request_id(request.scope))
 
     async def change() -> dict[str, Any]:
         return (await _give_all(wired, asked, asking)).model_dump()
@@ -107,6 +112,18 @@ async def label_requests(wired: InRooms, limit: Limit = 20) -> LabelRequests:
     return LabelRequests(requests=requests, looked_at=len(kept))
 
 
+async def _write_down(
+    wired: Rooms, asked: list[Asked] | Asked, asking: Caller, request: str
+) -> None:
+    """An admin may correct what another key said, so it is written down like all that admins do."""
+    every = [asked] if isinstance(asked, Asked) else asked
+    corrects = [one.prediction for one in every if one.correct and is_id(one.prediction)]
+    if corrects:
+        await wired.audit.add(
+            AUDITED, key=asking.name, allowed=True, corrects=corrects, request_id=request
+        )
+
+
 async def _give_all(wired: Rooms, asked: list[Asked] | Asked, asking: Caller) -> GivenLabels:
     """What came of one label, or of each of many.
 
@@ -139,6 +156,10 @@ async def _give(
             of_others=asking.may("admin"),
         )
     except (BadInput, NotFound, RoleNeeded, StreamFull) as exc:
+        if isinstance(exc, RoleNeeded):
+            await wired.audit.add(
+                AUDITED, key=asking.name, allowed=False, corrects=[asked.prediction]
+            )
         wired.metrics.labels.labels(REFUSED[kind_of(exc).name]).inc()
         return exc
     wired.metrics.labels.labels(given.outcome).inc()

@@ -15,6 +15,9 @@ class AuditEntry(BaseModel):
     key: str | None = Field(None, description="Name of the key; empty where none is needed.")
     allowed: bool | None = Field(None, description="Whether the key had the role.")
     query: str | None = None
+    corrects: list[str] | None = Field(
+        None, description="Of POST /v1/labels: predictions whose labels were to be corrected."
+    )
     request_id: str | None = None
 
 
