@@ -41,7 +41,12 @@ class Tail:
     def __init__(self, chain: Chain, cut: int, *, compiled: bool) -> None:
         self._chain, self._cut = chain, cut
         self._parameters = [p for u in chain.units[cut:] for p in u.module.parameters()]
-        self._compiled: Run | None = torch.compile(_Units(chain, cut)) if compiled else None
+        self._compiled: Run | None = None
+        if compiled:
+            try:
+                self._compiled = torch.compile(_Units(chain, cut))
+            except RuntimeError as exc:  # as where torch does not compile for this Python
+                _give_up(exc)
 
     @property
     def is_compiled(self) -> bool:
@@ -69,10 +74,14 @@ class Tail:
                 with torch.compiler.config.patch(force_disable_caches=True):  # type: ignore[attr-defined]
                     return work(self._compiled)
             except RuntimeError as exc:  # all of torch.compile's own errors are
-                told = str(exc).partition("\n")[0]
-                log.warning("compile is given up, steps are run as they are: %s", told)
+                _give_up(exc)
                 self._compiled = None
         return work(self._plain)
 
     def _plain(self, maps: Tensor) -> Tensor:
         return self._chain.tail(maps, self._cut)
+
+
+def _give_up(exc: Exception) -> None:
+    told = str(exc).partition("\n")[0]
+    log.warning("compile is given up, steps are run as they are: %s", told)

@@ -10,10 +10,14 @@ import logging
 import math
 import re
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
+import torch
 from torch import fx, nn
 
 from learndrop.errors import BadNetwork
@@ -112,10 +116,21 @@ def _traced(model: nn.Module, whole: set[str]) -> Followed:
         where = "".join(f"after {path or node}" for node, path in last) or "at its start"
         told = str(exc).partition("\n")[0]
         raise _Lost(
-            f"{type(model).__name__} cannot be traced {where}: {told}"
+            f"{type(model).__name__} cannot be traced {where}{_line(exc.__traceback__)}: {told}"
             " (units=[...] by hand is the way out, see docs/library.md)",
             tracer.failed,
         ) from exc
+
+
+def _line(trace: TracebackType | None) -> str:
+    """The line of the network's own code at which tracing ended; empty where none was reached."""
+    ours = (str(Path(torch.__file__).parent), __file__)
+    frames = [f for f in traceback.extract_tb(trace) if not f.filename.startswith(ours)]
+    if not frames:
+        return ""
+    last = frames[-1]
+    source = f" ({last.line})" if last.line else ""
+    return f", in line {last.lineno} of {Path(last.filename).name}{source}"
 
 
 def _differing(a: Followed, b: Followed) -> set[str]:

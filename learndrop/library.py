@@ -197,8 +197,9 @@ class Learner:
         return self.engine.progress.accuracy
 
     def state(self) -> dict[str, Any]:
-        """What is dropped and why, drifts, FLOPs, seconds: as `GET /v1/state` tells it."""
-        return self.engine.state()
+        """What is dropped and why, drifts, events, FLOPs, seconds: as `GET /v1/state` tells it."""
+        events = [event.to_json() for event in reversed(self.engine.recent_events)]
+        return self.engine.state() | {"events": events}
 
     def state_dict(self) -> dict[str, Tensor]:
         """Copies of all weights and statistics of the full network, by their names in it."""

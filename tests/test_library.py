@@ -56,6 +56,16 @@ def test_a_data_set_is_learned_and_answers_come_as_the_labels_that_were_given() 
     assert learner.probabilities([]).shape == (0, 10)
 
 
+def test_the_state_of_a_script_tells_events_newest_first_as_that_of_the_service() -> None:
+    learner = make()
+    done = learner.learn_from(TENSORS)
+    told = learner.state()["events"]
+    assert [e["type"] for e in told] == [e.type for e in reversed(done.events)]
+    assert {"grow", "drop"} <= {e["type"] for e in told} and told[0]["samples"] == max(
+        e["samples"] for e in told
+    )
+
+
 def grey(i: int) -> Image.Image:
     return Image.fromarray(DATA.images[i]).convert("L")
 
@@ -276,7 +286,8 @@ def test_a_module_that_cannot_be_followed_inside_is_kept_whole() -> None:
 
 
 def test_a_forward_that_cannot_be_traced_says_where_and_what_the_way_out_is() -> None:
-    with pytest.raises(BadNetwork, match=r"Own cannot be traced after \w+: .*units=.* by hand"):
+    where = r"after \w+, in line \d+ of test_library.py \(if self.branches == \"outside\" and .*\)"
+    with pytest.raises(BadNetwork, match=rf"Own cannot be traced {where}: .*units=.* by hand"):
         make(Own(branches="outside"))
 
 

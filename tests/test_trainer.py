@@ -160,6 +160,21 @@ def test_where_compiling_fails_steps_go_on_plain_with_a_warning(
     assert "compile is given up" in caplog.text and caplog.text.count("given up") == 1
 
 
+def test_where_torch_compiles_nothing_at_all_steps_are_plain_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def none_here(module: nn.Module) -> None:
+        raise RuntimeError("Dynamo is not supported on this Python")
+
+    monkeypatch.setattr("torch.compile", none_here)
+    with caplog.at_level(logging.WARNING):
+        trainer = quick_learner(classes=tuple("0123456789"), compile=True, device="cpu").trainer
+        trainer.move_cut(len(trainer.chain) - 2)
+        maps = torch.randn(12, *trainer.chain.units[trainer.cut - 1].out_shape)
+        assert trainer.step(maps, TARGETS[:12].cpu(), 0.01).taken
+    assert "compile is given up" in caplog.text and "not supported on this Python" in caplog.text
+
+
 def test_a_class_that_loses_its_row_is_as_a_new_one_and_no_two_have_the_same() -> None:
     trainer = quick_learner(classes=tuple("0123456789")).trainer
     layer = heads.head(trainer.chain.units[-1].module)[1]

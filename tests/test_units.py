@@ -428,7 +428,7 @@ def test_a_network_that_the_pieces_do_not_repeat_is_refused() -> None:
 
 def test_what_cannot_be_followed_is_refused_with_the_place() -> None:
     x = torch.zeros(1, 3, 8, 8)
-    with pytest.raises(BadNetwork, match="Branches cannot be traced after gt: .*control flow"):
+    with pytest.raises(BadNetwork, match="cannot be traced after gt, in line .*control flow"):
         cut(Branches(), x)
     with pytest.raises(BadNetwork, match="another way in training"):
         cut(OtherInTraining(), x)
