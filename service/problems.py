@@ -6,7 +6,6 @@ at the addresses that `type` names, so that they resolve on the very service tha
 
 from __future__ import annotations
 
-import http
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -220,10 +219,7 @@ def from_status(
 ) -> Response:
     """The answer to an error that the framework raised by status."""
     name = {404: "no-such-path", 405: "method-not-allowed", 400: "bad-body", 500: "internal"}
-    if status in name:
-        kind = KINDS[name[status]]
-    else:
-        kind = Kind("http", status, http.HTTPStatus(status).phrase, "")
+    kind = KINDS[name.get(status, "internal")]  # no other is known to be raised
     return problem(kind, detail, instance, request_id=request_id, headers=headers, **extensions)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+
+import pytest
 
 from learndrop import errors
 from service import problems
@@ -19,6 +22,13 @@ def test_every_kind_says_what_to_do_in_a_sentence() -> None:
     for kind in problems.KINDS.values():
         assert kind.remedy.endswith(".") and not kind.title.endswith("."), kind
         assert 400 <= kind.status < 600
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 418, 500, 501])
+def test_what_the_framework_raises_is_of_a_kind_that_the_page_has(status: int) -> None:
+    told = json.loads(bytes(problems.from_status(status, "x", "/").body))
+    kind = problems.KINDS[told["type"].removeprefix(problems.TYPES)]
+    assert told["status"] == kind.status
 
 
 def test_every_error_of_the_senders_has_a_kind_of_its_own_status() -> None:
