@@ -119,7 +119,10 @@ class RedisPublisher:
         if self._settings.fsync == "no":
             told += [f"LEARNDROP_FSYNC=no: {risk}" for risk in await self._risks()]
         if self._settings.fsync == "everysec":
-            told.append("LEARNDROP_FSYNC=everysec: a power cut may lose a second of samples")
+            told.append(
+                "LEARNDROP_FSYNC=everysec: a killed server or machine may lose a second of accepted"
+                " samples, more on a slow disk"
+            )
         return told
 
     async def memory(self) -> Memory:

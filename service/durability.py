@@ -29,9 +29,13 @@ class Durability:
         self.reasons: list[str] | None = None
 
     async def start(self) -> None:
-        """Look, and log what is found; a server that is away is no reason not to start."""
+        """Look, and log what is found, also what a setting allows to be lost and memory without a
+        limit; a server that is away is no reason not to start.
+        """
         try:
             await self.look()
+            if warnings := await self._publisher.warnings():
+                log.warning("stream_warnings", warnings=warnings)
         except StreamAway as exc:
             log.warning("stream_not_checked", error=str(exc))
 

@@ -224,6 +224,18 @@ async def test_at_start_the_log_names_a_server_that_could_lose_data(
     ]
 
 
+def test_at_start_the_log_names_what_a_setting_allows_to_be_lost(tmp_path: Path) -> None:
+    require_server()
+    with EmbeddedRedis(tmp_path / "redis", fsync="everysec") as own, client_of(own) as redis:
+        redis.config_set("maxmemory", 0)
+        with capture_logs() as logs:
+            with TestClient(create_app(settings_on(own, data_dir=tmp_path, fsync="everysec"))):
+                pass
+        (told,) = [one["warnings"] for one in logs if one["event"] == "stream_warnings"]
+        assert [w for w in told if "everysec" in w and "killed server" in w]
+        assert [w for w in told if "no maxmemory" in w]
+
+
 def test_memory_that_runs_short_is_warned_of_before_samples_are_refused(
     server: EmbeddedRedis, tmp_path: Path
 ) -> None:
