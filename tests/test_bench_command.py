@@ -102,6 +102,16 @@ def test_the_page_shows_every_run_and_every_picture_is_there(out: Path) -> None:
     assert f"of {units} (0: " in page
 
 
+def test_noise_in_a_unit_is_a_figure_of_learndrop_also_where_its_world_was_not_named(
+    out: Path,
+) -> None:
+    struck = next(r for r in read_runs(out / RUNS) if r.worlds[-1] == "block3")
+    unnamed = Run(struck.data | {"job": struck.job | {"worlds": []}})  # the kind's own worlds
+    rival = Run(unnamed.data | {"label": "full fine-tuning"})
+    assert " of 1 (3: " in aims(grouped([unnamed, rival]))
+    assert aims(grouped([rival])) == ""
+
+
 def test_drawn_again_from_its_runs_the_page_is_the_same(out: Path, tmp_path: Path) -> None:
     (tmp_path / RUNS).mkdir()
     for path in (out / RUNS).glob("*.json"):

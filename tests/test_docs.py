@@ -10,13 +10,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 from PIL import Image
 from prometheus_client import CollectorRegistry
 
 from deploy.local import LocalStack
+from learndrop.bench.strategies import STRATEGIES
+from learndrop.bench.streams import KINDS as STREAMS
+from learndrop.cli import app
 from learndrop.settings import Settings, explained, load_settings
 from learndrop.status import settings_table
+from learndrop.worlds import KINDS as WORLDS
 from service.app import create_app
 from service.metrics import ServiceMetrics
 from tests.servers import require_server
@@ -81,7 +86,7 @@ def test_every_alert_is_named_and_no_other() -> None:
     assert set(re.findall(r"^\| \[(\w+)\]", OPERATIONS, flags=re.MULTILINE)) == alerts
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/operations.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/operations.md", "docs/bench.md"])
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text()
     for target in re.findall(r"\]\(([^)]+)\)", text):
@@ -138,3 +143,19 @@ def test_each_block_of_the_readme_works(index: int, place: tuple[Path, str]) -> 
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+def test_every_strategy_stream_world_and_option_of_the_bench_is_explained() -> None:
+    told = (ROOT / "docs" / "bench.md").read_text()
+    rows = set(re.findall(r"^\| `([a-z-]+)` \|", told, flags=re.MULTILINE))
+    assert rows == set(STRATEGIES) | set(STREAMS)
+    worlds = {re.sub(r"[0-9.]+$", "", name) for name in re.findall(r"`([a-z]+[0-9.]*)`", told)}
+    assert set(WORLDS) <= worlds
+    options = set(re.findall(r"--[a-z-]+", " ".join(_options_of("bench"))))
+    missing = {o for o in options if o not in told and not o.startswith("--no-")}
+    assert missing <= {"--quick"}  # the default
+
+
+def _options_of(command: str) -> list[str]:
+    found = typer.main.get_command(app).commands[command]  # type: ignore[attr-defined]
+    return [text for parameter in found.params for text in parameter.opts]

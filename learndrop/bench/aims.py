@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from learndrop.bench.against_plain import against_cheaper, against_the_best
+from learndrop.bench.faults import fault
 from learndrop.bench.figure import Figure, accuracy, plays_drifts
 from learndrop.bench.frontier import KEEPING_UP, OURS
 from learndrop.bench.runs import Group, Run
@@ -28,11 +29,14 @@ def depth_located(group: Group) -> list[Figure]:
     if group.runs[0].job["stream"] != "block":
         return []
     told, hits = [], 0
-    for run in sorted(group.runs, key=lambda r: (r.seed, r.job["worlds"])):
-        struck = int(run.job["worlds"][-1].removeprefix("block")) % run.data["units"]
+    runs = [run for run in group.of(OURS) if fault(run.worlds[-1])]
+    for run in sorted(runs, key=lambda r: (r.seed, r.worlds)):
+        struck = int(run.worlds[-1].removeprefix("block")) % run.data["units"]
         named = located(run)
         hits += named is not None and abs(named - struck) <= 1
         told.append(f"{struck}: {'not noticed' if named is None else named}")
+    if not told:
+        return []
     return [
         Figure(
             "unit named for noise in one unit (struck: named)",
