@@ -12,6 +12,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -33,7 +34,7 @@ from learndrop.messages import Sample
 from learndrop.publisher import RedisPublisher
 from learndrop.registry import Registry
 from learndrop.settings import Settings
-from tests.golden import kept
+from tests.golden import account, kept
 from tests.golden.coded import plain
 from tests.servers import token
 
@@ -122,6 +123,7 @@ def write(folder: Path) -> None:
     kept.write_keys(folder)
     _write_redis(folder, learner)
     write_kept(folder)
+    write_account(folder)
 
 
 def _write_redis(folder: Path, learner: Learner) -> None:
@@ -167,6 +169,24 @@ def write_kept(folder: Path) -> None:
         redis.close()
     _write(folder / "kept-answers.json", answers)
     _write(folder / "deletion.json", deletion)
+
+
+def write_account(folder: Path) -> None:
+    """What lies in Redis of samples that came and ended, of repeated requests and of admins."""
+    with TemporaryDirectory() as data, EmbeddedRedis(Path(data)) as server:
+        own = settings(redis_url=server.url, data_dir=Path(data))
+        redis: Any = connect(own)
+        found = account.write_account(own, token(own), redis, named(6))
+        _write(folder / "account.json", asyncio.run(found))
+        redis.close()
+
+
+def named(count: int) -> list[Sample]:
+    """`samples` of one key, with a name each."""
+    return [
+        replace(sample, key="line", name=f"sample-{number}")
+        for number, sample in enumerate(samples(count))
+    ]
 
 
 def _write(path: Path, value: Any) -> None:
