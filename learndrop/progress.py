@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from learndrop.standard_error import tolerance
+
 
 class Progress:
     """Accuracy over the newest `window` samples and over the whole life.
@@ -65,6 +67,15 @@ class Progress:
         before, now = sum(newest[:n]) / n, sum(newest[n:]) / n
         middle = (before + now) / 2
         return bool(now - before > math.sqrt(2 * middle * (1 - middle) / n))
+
+    def worsens(self, n: int) -> bool:
+        """Whether the newest `n` answers are worse than the `n` before, by more than chance
+        explains; unknown counts as no."""
+        newest = list(self._newest)[-2 * n :]
+        if len(newest) < 2 * n:
+            return False
+        before, now = sum(newest[:n]) / n, sum(newest[n:]) / n
+        return now < before - tolerance(before, n)
 
     def to_json(self) -> dict[str, Any]:
         """The state, for a checkpoint."""

@@ -83,23 +83,28 @@ def renames(predicted: Sequence[int], targets: Sequence[int]) -> dict[int, int]:
     """Which class each label was called before: where that is another one and got at least half
     of the label's answers. No two labels get the same.
 
-    Where there are few samples a label, wrong answers are no names unless many of them are
-    (`kept_together`), and one alone is none unless most are.
+    A label whose own name has gone to another one gets what is left over: a name that nobody else
+    has, by fewer of its answers too, rather than nothing.
+
+    Where there are few samples a label, nothing is left over, wrong answers are no names unless
+    many of them are (`kept_together`), and one alone is none unless most are.
 
     >>> renames([1] * 8 + [0] * 6 + [2] * 2, [0] * 8 + [1] * 8)
+    {0: 1, 1: 0}
+    >>> renames([1] * 8 + [0] * 3 + [2] * 2 + [1] * 3, [0] * 8 + [1] * 8)
     {0: 1, 1: 0}
     """
     counts, names = _new_names(predicted, targets)
     totals = Counter(targets)
-    least = 1.0
+    told = {t: a for t, a in sorted(names.items()) if t != a}
+    found = {t: a for t, a in told.items() if 2 * counts[t, a] >= totals[t]}
     if are_few(targets):
         share = explained(predicted, targets)
         least = 1.0 if share > SURE else 2.0 if share > LIKELY else math.inf
-    return {
-        t: a
-        for t, a in sorted(names.items())
-        if t != a and 2 * counts[t, a] >= totals[t] and counts[t, a] >= least
-    }
+        return {t: a for t, a in found.items() if counts[t, a] >= least}
+    taken = set(found.values())
+    left = {t: a for t, a in told.items() if t not in found and t in taken and a in found}
+    return found | left
 
 
 def are_missing(targets: Sequence[int]) -> bool:

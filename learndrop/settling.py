@@ -114,6 +114,8 @@ class Settling:
             budget=room(self._settings, self._device),
             batch=self._settings.batch,
         )
+        if any(progress.worsens(n * self._window) for n in (1, 2)):
+            best = cut  # the world moves, whether or not an alarm tells of it
         error = 1.0 - progress.newest_accuracy(self._window)
         if best > cut:
             self.probation = Probation(cut, error, progress.telling)

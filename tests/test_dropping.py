@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from learndrop.dropping import DropRule
 from learndrop.probation import Probation
 from learndrop.progress import Progress
@@ -90,6 +92,26 @@ def test_goes_on_identically_after_save_and_load() -> None:
     other.load_json(json.loads(json.dumps(one.to_json())))
     last = dict.fromkeys(range(4), 0.1)
     assert one.read(last) == other.read(last) == 3
+
+
+@pytest.mark.parametrize(
+    ("errors", "leave"),
+    [
+        ((0.05, 0.05, 0.05, 0.05), True),
+        ((0.2, 0.2, 0.05, 0.05), True),
+        ((0.05, 0.05, 0.05, 0.2), False),
+        ((0.05, 0.05, 0.1, 0.125), False),
+    ],
+)
+def test_nothing_leaves_while_answers_get_worse(errors: tuple[float, ...], leave: bool) -> None:
+    """By one window against the last, or by two, alarm or not: the world moves."""
+    learner = quick_learner()
+    window = learner.settings.window * learner.settings.batch
+    progress = Progress(window, 4 * window)
+    for error in errors:
+        progress.add([n % round(1 / error) > 0 for n in range(window)])
+    move = learner.settling.read(0, progress, may_freeze=True, arrived=5)
+    assert (move is not None and move.type == "freeze") == leave
 
 
 def test_a_probation_is_judged_by_its_own_answers_where_few_are_believed() -> None:
