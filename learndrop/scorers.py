@@ -1,7 +1,8 @@
 """The scores by name: what measures each, where its value stands, and the bound of a settled unit.
 
 Motion and persistence are always read, and shown in the state; the rule listens to one score. All
-bounds but that of persistence are guesses: no figure stands behind them yet.
+bounds but that of persistence are guesses; which score orders drops by their harm is measured
+(docs/figures/scores.md), no bound is.
 """
 
 from __future__ import annotations

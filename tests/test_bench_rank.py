@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +98,18 @@ def test_a_trial_says_nothing_of_where_its_files_lie() -> None:
     there = Trial("/c/set.npz", settings={"weights": "/d/w.safetensors", "rate": 0.1})
     assert here.file_name == there.file_name
     assert here.to_json()["settings"] == {"weights": "w.safetensors", "rate": 0.1}
+
+
+def test_the_page_of_the_docs_is_drawn_from_the_runs_beside_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("learndrop.bench.rank_table.DRAWS", 4)  # its intervals take long
+    figures = Path(__file__).parent.parent / "docs" / "figures"
+    runs = [json.loads(path.read_text()) for path in sorted((figures / "scores").glob("*.json"))]
+
+    def told(text: str) -> str:
+        return re.sub(r" \[[^]]+\]", "", text)
+
+    assert runs and told(page(runs)) == told((figures / "scores.md").read_text()), (
+        "run: learndrop bench --redraw docs/figures"
+    )
