@@ -127,8 +127,10 @@ def check_recovery(learner: Learner) -> None:
         return
     if trial.kept > 0:
         learner.adapt_statistics()
-        learner.recovery = Recovery(trial.accuracy_before, _due(learner), 0)
-        learner.bring_back(0, trial.failed(now, n), statistics=True, kind="all")
+        before = trial.accuracy_before
+        learner.recovery = Recovery(before, _due(learner), 0)
+        cause, lost = trial.failed(now, n), _lost(now, before)
+        learner.bring_back(0, cause, lost=lost, statistics=True, kind="all")
     elif learner.settings.candidate and not learner.progress.improves(n):
         seed = learner.settings.seed + learner.progress.samples
         learner.candidate = Candidate(
@@ -197,12 +199,16 @@ def _take_in(learner: Learner, verdict: Verdict) -> None:
     if learned and kind == "touched" and back_to < depth and not verdict.renames:
         restored(learner.chain, learned)  # whole: the later units have learned with the earlier
         learner.adapt_statistics()
-    learner.recovery = Recovery(before, _due(learner), back_to, share)
+    # neither pictures nor names tell what it was: then the next window has to show that it is over
+    soon = learner.progress.samples + learner.settings.window * learner.settings.batch
+    due = soon if verdict.unexplained else _due(learner)
+    learner.recovery = Recovery(before, due, back_to, share)
     names = learner.classes
     names_of_units = [u.name for u in learner.chain.units]
     learner.bring_back(
         back_to,
         f"{verdict.cause(names_of_units)}: {DONE[kind]}",
+        lost=_lost(now, before) if len(places) >= LEAST else 1.0,
         statistics=statistics,
         kind=kind,
         accuracy=round(now, 4),
@@ -256,6 +262,7 @@ def _come_back(learner: Learner, places: NDArray[np.int64], now: float, verdict:
         strengths=[round(s, 2) for s in verdict.strengths],
     )
     learner.life.world_start -= ended.end - ended.begin  # it is not a young world
+    learner.life.begun = 0
     return True
 
 
@@ -269,6 +276,11 @@ def _accuracy(learner: Learner, places: NDArray[np.int64]) -> float:
     learner.ledger.probe(len(places))
     replay = learner.replay
     return learner.belief.share_right(replay.images[places], replay.targets[places])
+
+
+def _lost(now: float, before: float) -> float:
+    """The share of the right answers that are wrong now."""
+    return 1.0 - now / before if before > 0.0 else 1.0
 
 
 def _due(learner: Learner) -> int:

@@ -176,7 +176,7 @@ class Learner:
     @property
     def rate(self) -> float:
         """Learning rate of the next step."""
-        return self.rate_after(self.samples_in_world)
+        return self.rate_after(self.life.begun + self.samples_in_world)
 
     def rate_after(self, samples: int) -> float:
         """Learning rate of a step so many samples after the start or a drift."""
@@ -212,10 +212,11 @@ class Learner:
 
     # -- drift ------------------------------------------------------------------------------
 
-    def bring_back(self, back_to: int, cause: str, **detail: Any) -> None:
-        """Train from unit `back_to` on, with a fresh optimizer and rate: at a drift, or by somebody
-        who knows of one. `detail` goes into the event."""
-        moving.bring_back(self, back_to, cause, **detail)
+    def bring_back(self, back_to: int, cause: str, *, lost: float = 1.0, **detail: Any) -> None:
+        """Train from unit `back_to` on, with a fresh optimizer and a rate for what is lost: at a
+        drift, or by somebody who knows of one. `lost` is the share of the right answers that are
+        wrong now; `detail` goes into the event."""
+        moving.bring_back(self, back_to, cause, lost=lost, **detail)
 
     def adapt_statistics(self, start: int = 0) -> None:
         """Take BatchNorm's statistics anew from the newest samples of the present world; the units

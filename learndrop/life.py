@@ -78,6 +78,7 @@ class Life:
 
     steps: int = 0
     world_start: int = 0
+    begun: int = 0  # samples of the rate's schedule that the world did not begin with
     drifts: int = 0
     drops: int = 0
     resets: int = 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from learndrop.rates import begun
+
 if TYPE_CHECKING:
     from learndrop.learner import Learner
 
@@ -44,12 +46,16 @@ def drop_to(learner: Learner, cut: int, cause: str) -> None:
     learner.tell("drop", cause)
 
 
-def bring_back(learner: Learner, back_to: int, cause: str, **detail: Any) -> None:
+def bring_back(
+    learner: Learner, back_to: int, cause: str, *, lost: float = 1.0, **detail: Any
+) -> None:
     """Train from unit `back_to` on in what is a new world; `detail` goes into the event."""
     depth, life = learner.trainer.cut, learner.life
     learner.trainer.move_cut(back_to, fresh=True)
     learner.trainer.forget_momentum()
     learner.returned |= set(range(back_to, depth))
+    age = life.begun + learner.samples_in_world
+    life.begun = begun(age, lost, learner.settings.rate_halving)
     life.world_start, life.resets = learner.progress.samples, life.resets + 1
     learner.settling.start_over(back_to)
     learner.guard.end_window()  # the way back from here is not one behind the change

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+GRAVE = 0.25  # share of the right answers that is lost from which on the rate is the highest
 WARM_UP = 0.1  # share of a schedule in which the rate rises
 
 
@@ -21,6 +22,26 @@ def rate_at(samples: int, *, top: float, floor: float, halving: int) -> float:
     0.001
     """
     return top * max(floor, 1.0 / (1.0 + samples / halving))
+
+
+def begun(age: int, lost: float, halving: int) -> int:
+    """Samples by which the schedule of a new world has begun already.
+
+    Where a quarter of what was right is lost, or more, it begins with the highest rate. A mild
+    drift is learned with a lower one, down to that of before it: the highest would cost what still
+    holds.
+
+    Args:
+        age: samples of the schedule so far.
+        lost: share of the right answers that are wrong now.
+        halving: as of `rate_at`.
+
+    >>> begun(10_000, 0.3, 2000), begun(10_000, 0.125, 2000), begun(10_000, 0.0, 2000)
+    (0, 2000, 10000)
+    """
+    if lost <= 0.0:
+        return age
+    return min(age, round(halving * max(0.0, GRAVE / lost - 1.0)))
 
 
 def rate_of(step: int, steps: int, top: float) -> float:

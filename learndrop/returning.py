@@ -70,7 +70,7 @@ def put_back(learner: Learner, parts: Mapping[str, bytes] | None) -> None:
     if parts is None:  # nothing below the cut has learned anything
         learner.trainer.move_cut(0, fresh=True)
         learner.settling.start_over(0)
-        learner.life.world_start = learner.progress.samples
+        learner.life.world_start, learner.life.begun = learner.progress.samples, 0
     learner.trainer.forget_momentum()
     learner.trainer.averages.start_over()
     learner.rehearsal.open_store()

@@ -68,6 +68,11 @@ class Verdict:
     renames: dict[int, int] = field(default_factory=dict)
     still: bool = False
 
+    @property
+    def unexplained(self) -> bool:
+        """Whether pictures and answers are much as before: a mild change of either, or none."""
+        return self.onset is None and self.renamed_share is None
+
     def cause(self, units: Sequence[str]) -> str:
         """The verdict as a sentence; `units` are the names of the network's units.
 
@@ -76,8 +81,12 @@ class Verdict:
         >>> Verdict(3, [0.0, 0.0, 0.0], 0.9).cause(["stem", "middle", "head"])
         'the change begins at head'
         >>> Verdict(None, [0.0, 0.0, 0.0], 0.9).cause(["stem", "middle", "head"])
+        'pictures and names are much as before'
+        >>> Verdict(None, [0.0, 0.0, 0.0], 0.9, 0.88, {0: 1, 1: 0}).cause(["stem", "head"])[:46]
         'the pictures are as before: the labels changed'
         """
+        if self.unexplained:
+            return "pictures and names are much as before"
         if self.onset is None:
             told = "the pictures are as before: the labels changed"
         else:

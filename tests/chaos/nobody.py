@@ -72,6 +72,10 @@ def unprivileged() -> list[str]:
     setpriv = shutil.which("setpriv")
     if setpriv is None:
         raise RuntimeError("setpriv is not installed (Debian: util-linux)")
+    # access(2) asks without capabilities: the other user finds no server in a closed folder
+    ways = {*Path(sys.executable).parents, *ROOT.parents}
+    if closed := sorted(str(way) for way in ways if not way.stat().st_mode & 0o001):
+        raise RuntimeError(f"user {USER} cannot enter {', '.join(closed)}: chmod o+x")
     kept = [f"--{name}=-all,{READS}" for name in ("inh-caps", "ambient-caps", "bounding-set")]
     who = [f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--no-new-privs"]
     return [setpriv, *who, *kept]
