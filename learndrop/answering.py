@@ -33,6 +33,7 @@ class Batch:
         logits: float32 [N, rows of the head].
         answers: class indices [N].
         right: whether each was answered as labelled [N].
+        unsure: how unsure each answer is [N]; see unlabelled.py.
     """
 
     keys: list[str]
@@ -45,6 +46,7 @@ class Batch:
     logits: Tensor
     answers: NDArray[np.int64]
     right: NDArray[np.bool_]
+    unsure: NDArray[np.float32]
 
 
 def answered(learner: Learner, samples: Sequence[Sample]) -> Batch:
@@ -57,7 +59,9 @@ def answered(learner: Learner, samples: Sequence[Sample]) -> Batch:
         _, logits, outputs = learner.trainer.test(x, watch=True)
         learner.ledger.test(n)
         # the head may have rows for labels that have not come yet: they are no answer
-        answers = logits[:, : len(learner.classes)].argmax(1).cpu().numpy()
+        known = logits[:, : len(learner.classes)]
+        unsure = 1.0 - known.float().softmax(1).amax(1)
+        answers = known.argmax(1).cpu().numpy()
     return Batch(
         keys=[s.key for s in samples],
         names=as_rows([s.id for s in samples], n),
@@ -69,4 +73,5 @@ def answered(learner: Learner, samples: Sequence[Sample]) -> Batch:
         logits=logits,
         answers=answers,
         right=answers == targets,
+        unsure=unsure.cpu().numpy(),
     )

@@ -45,6 +45,7 @@ from learndrop.settings import Settings
 from learndrop.settling import Settling
 from learndrop.spec import NetworkSpec
 from learndrop.trainer import Trainer
+from learndrop.unlabelled import Newest
 from learndrop.versions import pack
 from learndrop.watch import Watch
 from learndrop.witness import Witness
@@ -86,6 +87,7 @@ class Learner:
         self.trainer = Trainer(chain, settings, self.device, self.precision)
         self.ledger = Ledger(chain)
         self.progress = Progress(settings.accuracy_window, 4 * settings.window * settings.batch)
+        self.unsure = Newest()  # of the answers before learning, for whoever answers with a version
         self.watch = Watch(len(chain.units), settings.drift_delta, settings.drift_cooldown)
         self.settling = Settling(chain, self.ledger, settings, self.probe)
         self.rehearsal = self.rehearses_by(settings, self.trainer, self.ledger, clock)

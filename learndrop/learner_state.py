@@ -80,6 +80,7 @@ def values_of(learner: Learner) -> dict[str, Any]:
         "returned": sorted(learner.returned),
         "events": [e.to_json() for e in learner.recent_events],
         "progress": learner.progress.to_json(),
+        "unsure": learner.unsure.to_json(),
         "watch": learner.watch.to_json(),
         "settling": learner.settling.to_json(),
         "guard": learner.guard.to_json(),
@@ -130,6 +131,7 @@ def restored(
         (Event.from_json(e) for e in values["events"]), maxlen=settings.events_kept
     )
     learner.progress.load_json(values["progress"])
+    learner.unsure.load_json(values.get("unsure", ()))
     learner.watch.load_json(values["watch"])
     learner.rehearsal.load(parts["rehearsal"], values["rehearsal"])
     learner.ledger.load_json(values["ledger"])

@@ -27,6 +27,7 @@ def notice(learner: Learner, batch: Batch) -> NDArray[np.bool_]:
         batch.keys, batch.images, targets, batch.ids, right, known, batch.names
     )
     learner.progress.add(right.tolist(), believed.tolist())
+    learner.unsure.take(batch.unsure[believed].tolist())
     for ruling in rulings:
         learner.rule(drifts.heard(learner, ruling))
     if believed.any():

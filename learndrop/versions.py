@@ -31,11 +31,14 @@ def pack(learner: Learner) -> tuple[dict[str, bytes], dict[str, Any]]:
                 raise NotFinite(f"{name} is not finite: nothing was published")
         if tensors:
             parts[unit.name] = save(tensors)
-    about = {
+    about: dict[str, Any] = {
         "network": learner.spec.with_classes(learner.classes).to_json(),
         "classes": learner.classes,
         "samples": learner.progress.samples,
         "accuracy": learner.progress.accuracy,
         "depth": learner.trainer.cut,
     }
+    if unsure := learner.unsure.told():
+        # Of weights a little older, while they learned: rather less sure than this version is.
+        about["unsure"] = unsure.to_json()
     return parts, about

@@ -116,6 +116,18 @@ class ServiceMetrics:
             "learndrop_model_swap_failures",
             "Model versions that could not be loaded; the one before answers on.",
         )
+        self.unsure = series.gauge(
+            "learndrop_predictions_uncertainty",
+            "1 - highest probability, mean of the newest answers; NaN while they are under 64.",
+        )
+        self.unsure_learned = series.gauge(
+            "learndrop_predictions_uncertainty_learned",
+            "The same of what the version has learned, before that; NaN if it does not tell.",
+        )
+        self.shifted = series.gauge(
+            "learndrop_predictions_shifted",
+            "1 while answers are plainly less sure than on what was learned.",
+        )
         self.swap_seconds = series.histogram(
             "learndrop_swap_seconds",
             "From noticing a version to answering with it.",

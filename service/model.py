@@ -16,6 +16,7 @@ from learndrop.errors import BadNetwork, DamagedFile
 from learndrop.registry import Version
 from learndrop.spec import NetworkSpec
 from learndrop.turns import Doing, at_once
+from learndrop.unlabelled import Sureness
 from service.inputs import Shape
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
@@ -41,6 +42,7 @@ class Model:
         self.spec = NetworkSpec.from_json(version.about.get("network", {}))
         self.classes = tuple(version.about.get("classes") or self.spec.classes)
         self.shape = Shape(self.spec.image_size, self.spec.fit)
+        self.learned = Sureness.from_json(version.about.get("unsure"))
         self._network = self._rebuilt(version, doing)
         self._warm(doing)
 

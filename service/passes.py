@@ -14,6 +14,7 @@ import structlog
 from numpy.typing import NDArray
 
 from learndrop.errors import Busy
+from learndrop.unlabelled import Sureness
 from service.inputs import Shape
 from service.metrics import ServiceMetrics
 
@@ -49,6 +50,11 @@ class Served(Protocol):
     @property
     def published_s(self) -> float:
         """When it was published, unix time."""
+        ...
+
+    @property
+    def learned(self) -> Sureness | None:
+        """How unsure answers were on what it has learned; None if it does not tell."""
         ...
 
     def predict(self, images: Pixels) -> Probabilities:

@@ -19,6 +19,7 @@ from learndrop.registry import Registry, Version
 from learndrop.turns import Doing
 from service.metrics import ServiceMetrics
 from service.passes import Passes, Pixels, Probabilities, Served
+from service.shift import ShiftWatch
 
 AGAIN_S = 5.0
 """A version that could not be loaded is tried again after this long."""
@@ -44,6 +45,7 @@ class Serving:
         self._registry, self._load, self._metrics = registry, load, metrics
         self._poll_s = poll_s
         self._passes = Passes(metrics, most_waiting)
+        self.shift = ShiftWatch(metrics)
         self._model: Served | None = None
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
         self._tasks: list[asyncio.Task[None]] = []
@@ -103,7 +105,9 @@ class Serving:
         Raises:
             Busy: if too many pictures wait already, or the service stops.
         """
-        return await self._passes.predict(model, images)
+        probabilities = await self._passes.predict(model, images)
+        self.shift.look(model, probabilities)
+        return probabilities
 
     async def _poll(self) -> None:
         while True:

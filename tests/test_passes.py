@@ -22,6 +22,7 @@ class Slow:
 
     number, classes, published_s = 1, ("a", "b"), 0.0
     shape = Shape(32, "crop")
+    learned = None
 
     def __init__(self, seconds: float = 0.005) -> None:
         self.seconds, self.passes = seconds, 0

@@ -113,6 +113,21 @@ ANSWERS = [
         "Newest version that the worker published and the one that the service answers with "
         "(learndrop_model_version). Apart for long: the service cannot load it.",
     ),
+    series(
+        "How unsure the answers are",
+        "percentunit",
+        [
+            ("asked", "max(learndrop_predictions_uncertainty)", BLUE),
+            ("learned", "max(learndrop_predictions_uncertainty_learned)", GREY),
+            ("shifted", "max(learndrop_predictions_shifted)", RED),
+        ],
+        "1 - highest probability: mean of the newest answers of the service that is least sure "
+        "(learndrop_predictions_uncertainty), and of samples before they were learned "
+        "(learndrop_predictions_uncertainty_learned). Shifted is 1 while they are plainly apart: "
+        "see the alert PredictionsShifted.",
+        size=(24, 6),
+        highest=1,
+    ),
 ]
 """Predictions and model versions."""
 

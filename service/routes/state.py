@@ -57,6 +57,7 @@ async def state(wired: InRooms, events: Events = 100) -> Response:
             "labels": late_labels.told(*scores),
             "not_durable": wired.durability.reasons,
             "model": model_of(wired.serving),
+            "predictions": wired.serving.shift.told(),
             "events": [event.to_json() for event in happened],
             "time": time.time(),
         }

@@ -72,6 +72,23 @@ class ServedModel(BaseModel):
     trouble: str | None = Field(description="Why a newer version could not be loaded.")
 
 
+class AnswersGiven(BaseModel):
+    """Whether what is asked still looks like what was learned; no label is needed for it."""
+
+    shifted: bool = Field(
+        description="The answers of this service are plainly less sure than on what was learned."
+    )
+    compared: int = Field(description="Newest answers that this is said of.")
+    uncertainty: float | None = Field(
+        description="1 - highest probability, their mean; null while they are under 64."
+    )
+    uncertainty_learned: float | None = Field(
+        description="The same of samples before they were learned, told by the version."
+    )
+    higher: float | None = Field(description="By how much they are less sure.")
+    standard_errors: float | None = Field(description="The same in standard errors.")
+
+
 class LabelScore(BaseModel):
     """How answers turned out, by labels that came later."""
 
@@ -101,4 +118,5 @@ class State(BaseModel):
         description="By what accepted samples could be lost; null while Redis was never asked."
     )
     model: ServedModel
+    predictions: AnswersGiven
     events: list[Event] = Field(description="Newest first.")
