@@ -79,6 +79,7 @@ def _bare_loop(data: Data, settings: Settings) -> tuple[float, int]:
     from torch import nn
 
     from learndrop import networks
+    from learndrop.first_rate import first_rate, with_rate
     from learndrop.norm_momentum import follow_closely
     from learndrop.precision import DTYPES, LAYOUTS
     from learndrop.rates import rate_at
@@ -88,6 +89,7 @@ def _bare_loop(data: Data, settings: Settings) -> tuple[float, int]:
     autocast = torch.autocast("cpu", DTYPES["bfloat16"], enabled=settings.precision == "bfloat16")
     torch.manual_seed(settings.seed)
     net = networks.build(settings.network, len(index), weights=settings.weights)
+    settings = with_rate(settings, first_rate(settings, [net]))
     follow_closely([net])
     net.to(memory_format=layout)
     sgd = torch.optim.SGD(

@@ -24,6 +24,7 @@ from learndrop.chain import Chain
 from learndrop.earlier import Earlier
 from learndrop.errors import NotLearnedYet
 from learndrop.events import Event, EventType
+from learndrop.first_rate import first_rate, with_rate
 from learndrop.guard import Guard
 from learndrop.hurry import Hurry
 from learndrop.inputs import Inputs
@@ -75,13 +76,16 @@ class Learner:
         chain: Chain | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.settings, self._clock = settings, clock
+        self._clock = clock
         torch.manual_seed(settings.seed)
         self.labels = Labels(settings.classes)
         self.classes = self.labels.classes  # the same list: it grows there
         self.spec = NetworkSpec.from_settings(settings)
         self.chain, self.device, self.precision = newborn(settings, precision, chain)
         self._came_with = kept_weights(settings, chain)
+        modules = (unit.module for unit in self.chain.units)
+        self.first_rate = first_rate(settings, modules, own=chain is not None)
+        self.settings = settings = with_rate(settings, self.first_rate)
         chain = self.chain
         self.floats = Inputs(settings, self.device, self.precision.memory_format)
         self.trainer = Trainer(chain, settings, self.device, self.precision)

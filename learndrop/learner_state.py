@@ -16,6 +16,7 @@ from torch import Tensor
 from learndrop.candidate import Candidate
 from learndrop.chain import Chain
 from learndrop.events import Event
+from learndrop.first_rate import KNOWING, with_rate
 from learndrop.learner import Learner
 from learndrop.life import Life, Recovery
 from learndrop.precision import Choice
@@ -70,6 +71,7 @@ def values_of(learner: Learner) -> dict[str, Any]:
     recovery = asdict(learner.recovery) if learner.recovery else None
     return {
         "classes": learner.classes,
+        "first_rate": learner.first_rate,
         "recent_labels": list(learner.labels.recent),
         "cut": learner.trainer.cut,
         "averages": learner.trainer.averages.to_json(),
@@ -109,6 +111,9 @@ def restored(
     for name, tensor in tensors.items():
         part, _, rest = name.partition("/")
         parts.setdefault(part, {})[rest] = tensor
+    # by its own first weights, which are not here any more; it was one for all networks before
+    first_rate = values.get("first_rate", KNOWING)
+    settings = with_rate(settings, first_rate)
     # the classes as they had grown; first weights are not needed, all come from the checkpoint
     known = settings.model_copy(update={"classes": tuple(values["classes"]), "weights": ""})
     if chain is not None:
@@ -117,6 +122,7 @@ def restored(
     choice = measured.under(settings.precision, settings.memory_format)
     learner = Learner(known, precision=choice, chain=chain)
     learner.settings, learner.spec = settings, NetworkSpec.from_settings(settings)
+    learner.first_rate = first_rate
     learner.chain.load_state_dict(parts["weights"])
     learner.trainer.load_momentum(parts.get("momentum", {}), values["cut"])
     if "averages" in values:  # younger than the format, as all that is asked for so

@@ -358,3 +358,38 @@ def test_a_network_of_timm_is_learned_by_name(name: str) -> None:
 def test_without_timm_its_networks_are_refused_with_the_remedy() -> None:
     with pytest.raises(BadNetwork, match="pip install timm"):
         make(network="timm:resnet18")
+
+
+def conv_net(*, norm: bool) -> nn.Module:
+    middle = [nn.BatchNorm2d(8)] if norm else []
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2, 1), *middle, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(8, 10),
+    )  # fmt: skip
+
+
+def test_the_rate_goes_by_the_first_weights_and_comes_back_with_the_learner(tmp_path: Path) -> None:
+    own = {k: v for k, v in QUICK.items() if k != "rate"} | {"classes": list(range(10))}
+
+    def rate(model: nn.Module, **given: Any) -> float:
+        return learndrop.Learner(model, **{**own, **given}).engine.rate
+
+    assert rate(conv_net(norm=True)) == 0.05
+    assert rate(conv_net(norm=True), pretrained=True) == 0.005
+    assert rate(conv_net(norm=True), rate=0.125) == 0.125
+    assert rate(conv_net(norm=False)) == 0.005  # nothing tells whether it was trained
+    known = conv_net(norm=True)
+    known(torch.randn(8, 3, 16, 16))  # a step of somebody's training
+    assert rate(known) == 0.005
+
+    learner = learndrop.Learner(known, **own)
+    learner.learn_from(SOME)
+    learner.save(tmp_path)
+    back = learndrop.Learner.load(tmp_path, conv_net(norm=True))  # which looks untouched
+    assert back.engine.settings.rate == 0.005
+    assert (
+        learndrop.Learner.load(tmp_path, conv_net(norm=True), rate=0.25).engine.settings.rate
+        == 0.25
+    )
+    back.save(tmp_path)
+    assert learndrop.Learner.load(tmp_path, conv_net(norm=True)).engine.settings.rate == 0.005

@@ -12,9 +12,9 @@ from learndrop.settings.room import MIB, Room
 class LearningSettings(Room):
     """The optimizer, replay, the arithmetic of a step."""
 
-    rate: float = Field(0.005, gt=0, le=10)
-    """Learning rate right after the start and after a drift. 0.005 suits first weights that know
-    something; random ones learn much sooner at 0.05."""
+    rate: float = Field(0.0, ge=0, le=10)
+    """Learning rate right after the start and after a drift; 0 goes by the first weights: 0.005
+    where some are given, 0.05 where they are random, 0.01 without BatchNorm then."""
     rate_floor: float = Field(0.1, gt=0, le=1)
     """Share of `rate` that it falls to while the world stays as it is."""
     rate_halving: int = Field(2000, ge=1)
