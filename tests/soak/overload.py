@@ -79,6 +79,9 @@ def find(options: argparse.Namespace) -> dict[int, Found]:
             # What is meant to fill up over time is small enough to be full before the clock runs.
             replay_samples=1024,
             feature_bytes=8 * MIB,
+            earlier_worlds=0,
+            rate=0.005,  # the pictures are noise: with a high rate they are learned by heart, and
+            # each refusal changes what comes, which is told as a drift
         )
         with stack:
             with Memory(stack) as usual:
@@ -119,7 +122,8 @@ def find(options: argparse.Namespace) -> dict[int, Found]:
             f"Requests without an answer: {len(posted.lost) + len(asked.lost)}."
             + (f" {died} ended by itself." if died else "")
             + " The client runs on the same cores; the worker's replay buffer and feature store are"
-            " small (1024 samples, 8 MiB), so that they are full before. Memory: the most under"
+            " small (1024 samples, 8 MiB), so that they are full before, and weights of earlier"
+            " worlds (up to 256 MiB, LEARNDROP_EARLIER_BYTES) are not kept. Memory: the most under"
             " overload above the most before it, while 3000 samples were learned at the worker's"
             f" own pace; units that are dropped and come back ({changes} in all) make the worker"
             " small and large again. Above the last moment before the overload,"
