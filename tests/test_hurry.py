@@ -107,5 +107,5 @@ def test_in_a_hurry_one_class_after_the_other_does_not_push_out_the_rest() -> No
     in_order = drifting(datasets.load("digits", 16), ["rotated90"], 1797, seed=1, by_class=True)
     play(learner, WAITING, 57, in_order)
     assert learner.life.hurried > 40
-    # 0.10 below; 0.53 if the loss does not allow for it (seeds 2 and 3: as before, and 0.30 and 0.21)
+    # 0.10 below; 0.53 if the loss does not allow for it (other seeds: as before; 0.30 and 0.21)
     assert right() > before - 0.2
