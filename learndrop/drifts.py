@@ -117,7 +117,7 @@ def check_recovery(learner: Learner) -> None:
     if learner.watch.monitor.on_trial:  # the verdict begins another one
         return
     trial.kept = min(trial.kept, learner.trainer.cut)  # what has come back since is no longer out
-    n = learner.settings.window * learner.settings.batch
+    n = learner.settings.window_samples
     now = learner.progress.newest_accuracy(n)
     enough = not learner.settings.drop or now >= trial.wanted(n)
     if not enough and trial.kept and _on_its_way(learner, trial, n):
@@ -200,7 +200,7 @@ def _take_in(learner: Learner, verdict: Verdict) -> None:
         restored(learner.chain, learned)  # whole: the later units have learned with the earlier
         learner.adapt_statistics()
     # neither pictures nor names tell what it was: then the next window has to show that it is over
-    soon = learner.progress.samples + learner.settings.window * learner.settings.batch
+    soon = learner.progress.samples + learner.settings.window_samples
     due = soon if verdict.unexplained else _due(learner)
     learner.recovery = Recovery(before, due, back_to, share)
     names = learner.classes

@@ -90,7 +90,7 @@ class Learner:
         self.floats = Inputs(settings, self.device, self.precision.memory_format)
         self.trainer = Trainer(chain, settings, self.device, self.precision)
         self.ledger = Ledger(chain)
-        self.progress = Progress(settings.accuracy_window, 4 * settings.window * settings.batch)
+        self.progress = Progress(settings.accuracy_window, 4 * settings.window_samples)
         self.unsure = Newest()  # of the answers before learning, for whoever answers with a version
         self.watch = Watch(len(chain.units), settings.drift_delta, settings.drift_cooldown)
         self.settling = Settling(chain, self.ledger, settings, self.probe)
@@ -153,7 +153,7 @@ class Learner:
         # in samples: a slow stream's batches are small, and a few samples judge nothing
         whole = train and start == self.trainer.cut
         self.life.in_window += int(chosen.sum()) if whole else 0
-        if self.life.in_window >= self.settings.window * self.settings.batch:
+        if self.life.in_window >= self.settings.window_samples:
             self.life.in_window = 0
             self._end_window()
         spent = {part: s - before[part] for part, s in self.life.seconds.items()}

@@ -61,21 +61,29 @@ class Progress:
     def improves(self, n: int) -> bool:
         """Whether the newest `n` answers are better than the `n` before, by more than a standard
         error of that difference; unknown counts as yes."""
-        newest = list(self._newest)[-2 * n :]
-        if len(newest) < 2 * n:
+        shares = self._before_and_now(n)
+        if shares is None:
             return True
-        before, now = sum(newest[:n]) / n, sum(newest[n:]) / n
+        before, now = shares
         middle = (before + now) / 2
         return bool(now - before > math.sqrt(2 * middle * (1 - middle) / n))
 
     def worsens(self, n: int) -> bool:
         """Whether the newest `n` answers are worse than the `n` before, by more than chance
         explains; unknown counts as no."""
+        shares = self._before_and_now(n)
+        if shares is None:
+            return False
+        before, now = shares
+        return now < before - tolerance(before, n)
+
+    def _before_and_now(self, n: int) -> tuple[float, float] | None:
+        """Shares of right answers among the `n` before the newest `n`, and among these; None while
+        fewer are held."""
         newest = list(self._newest)[-2 * n :]
         if len(newest) < 2 * n:
-            return False
-        before, now = sum(newest[:n]) / n, sum(newest[n:]) / n
-        return now < before - tolerance(before, n)
+            return None
+        return sum(newest[:n]) / n, sum(newest[n:]) / n
 
     def to_json(self) -> dict[str, Any]:
         """The state, for a checkpoint."""

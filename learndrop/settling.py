@@ -62,7 +62,7 @@ class Settling:
     ) -> None:
         self._chain, self._ledger, self._settings = chain, ledger, settings
         self._device = next(chain.parameters()).device
-        self._window = settings.window * settings.batch  # samples
+        self._window = settings.window_samples
         self.scorer = make_scorer(settings.score, chain, probe, ledger.look)
         own = settings.persistence_low if settings.score == "persistence" else settings.score_low
         self.rule = DropRule(

@@ -47,6 +47,11 @@ class Settings(  # pydantic takes fields from the last base on: tables begin wit
         return self.decoder_bytes or most
 
     @property
+    def window_samples(self) -> int:
+        """Samples of a whole window."""
+        return self.window * self.batch
+
+    @property
     def loopback(self) -> bool:
         """Whether the service binds to an address that only this machine reaches."""
         return is_loopback(self.host)
