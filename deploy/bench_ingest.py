@@ -38,10 +38,10 @@ from deploy.children import Child, to_environment
 from deploy.embedded import EmbeddedRedis
 from deploy.machine import machine
 from deploy.ports import HOST, free_port
-from learndrop.messages import Sample
-from learndrop.pictures import to_input
+from learndrop.images.pictures import to_input
 from learndrop.settings import load_settings
-from learndrop.taking import fields_of
+from learndrop.stream.messages import Sample
+from learndrop.stream.taking import fields_of
 
 BATCH = 64
 VARIANTS = 8  # different requests that are sent in turn

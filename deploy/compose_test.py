@@ -21,8 +21,8 @@ from deploy.compose import Compose
 from deploy.grafana.build import dashboard
 from deploy.ports import free_port
 from learndrop.client import Client
-from learndrop.datasets import Data, load
 from learndrop.errors import LearndropError
+from learndrop.images.datasets import Data, load
 
 HEALTHY_S = 180.0
 DROP_S = 420.0

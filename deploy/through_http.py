@@ -26,9 +26,9 @@ from typing import Any
 
 from deploy.children import cores
 from deploy.local import LocalStack
-from learndrop import datasets
 from learndrop.client import Client
-from learndrop.datasets import Data
+from learndrop.images import datasets
+from learndrop.images.datasets import Data
 from learndrop.settings import Settings, load_settings
 
 POSTED = 64  # images in one request
@@ -63,8 +63,8 @@ def in_process(data: Data, settings: Settings, bare: bool) -> dict[str, float]:
 
 
 def _learner_loop(data: Data, settings: Settings) -> tuple[float, int]:
-    from learndrop.learner import Learner
-    from learndrop.messages import Sample
+    from learndrop.learning.learner import Learner
+    from learndrop.stream.messages import Sample
 
     learner, size, right = Learner(settings), settings.batch, 0
     start = time.perf_counter()
@@ -78,17 +78,17 @@ def _bare_loop(data: Data, settings: Settings) -> tuple[float, int]:
     import torch
     from torch import nn
 
-    from learndrop import networks
-    from learndrop.first_rate import first_rate, with_rate
-    from learndrop.norm_momentum import follow_closely
-    from learndrop.precision import DTYPES, LAYOUTS
-    from learndrop.rates import rate_at
+    from learndrop.networks import catalogue
+    from learndrop.networks.norm_momentum import follow_closely
+    from learndrop.networks.precision import DTYPES, LAYOUTS
+    from learndrop.training.first_rate import first_rate, with_rate
+    from learndrop.training.rates import rate_at
 
     index = {label: i for i, label in enumerate(settings.classes)}
     layout = LAYOUTS[settings.memory_format]
     autocast = torch.autocast("cpu", DTYPES["bfloat16"], enabled=settings.precision == "bfloat16")
     torch.manual_seed(settings.seed)
-    net = networks.build(settings.network, len(index), weights=settings.weights)
+    net = catalogue.build(settings.network, len(index), weights=settings.weights)
     settings = with_rate(settings, first_rate(settings, [net]))
     follow_closely([net])
     net.to(memory_format=layout)
@@ -102,7 +102,7 @@ def _bare_loop(data: Data, settings: Settings) -> tuple[float, int]:
     start = time.perf_counter()
     for i in range(0, len(data), size):
         images = torch.from_numpy(data.images[i : i + size])
-        x = networks.to_float(images, settings.pixel_mean, settings.pixel_std)
+        x = catalogue.to_float(images, settings.pixel_mean, settings.pixel_std)
         x = x.contiguous(memory_format=layout)
         y = torch.tensor([index[label] for label in data.labels[i : i + size]])
         net.eval()

@@ -16,10 +16,11 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from learndrop import errors, keys_command, labels_command, letters_command, past_command
+from learndrop import errors
 from learndrop.bench.options import bench
-from learndrop.console import Json, Url, connect, show_json
-from learndrop.predict_command import predict
+from learndrop.commands import keys, labels, letters, past
+from learndrop.commands.console import Json, Url, connect, show_json
+from learndrop.commands.predict import predict
 
 EPILOG = (
     "Exit codes: 0 done, 1 failed, 2 not usable as asked, 3 not found, 5 refused for now, "
@@ -36,9 +37,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.add_typer(keys_command.app, name="keys")
-app.add_typer(labels_command.app, name="labels")
-app.add_typer(letters_command.app, name="dead-letters")
+app.add_typer(keys.app, name="keys")
+app.add_typer(labels.app, name="labels")
+app.add_typer(letters.app, name="dead-letters")
 SOURCES = "digits, a .npz, a folder of class folders, torchvision:NAME:ROOT."
 Size = Annotated[int, typer.Option(help="Side in pixels; default: what the service learns at.")]
 
@@ -122,7 +123,7 @@ def feed(
     as_json: Json = False,
 ) -> None:
     """Send labelled images to a running service."""
-    from learndrop.datasets import load
+    from learndrop.images.datasets import load
 
     with connect(url) as client:
         takes = client.limits()  # as it would make pictures fit itself
@@ -176,8 +177,8 @@ def delete(
 
 
 app.command()(bench)
-app.command()(past_command.replay)
-app.command()(past_command.export)
+app.command()(past.replay)
+app.command()(past.export)
 
 
 @app.command()

@@ -13,20 +13,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from learndrop import checkpoint
-from learndrop import units as cutting
-from learndrop.by_hand import Part, by_hand
-from learndrop.chain import Chain
-from learndrop.epochs import Epoch, Epochs
+from learndrop.disk.files import write_atomic
 from learndrop.errors import BadInput, BadNetwork, DamagedFile
 from learndrop.events import Event
-from learndrop.files import write_atomic
-from learndrop.growing import targets_of
-from learndrop.items import Item, Label, Order, Source, chunks, items, many, picture, plain_label
-from learndrop.learner import Learner as Engine
-from learndrop.messages import Sample
-from learndrop.passes import Pictures
+from learndrop.images.items import (
+    Item,
+    Label,
+    Order,
+    Source,
+    chunks,
+    items,
+    many,
+    picture,
+    plain_label,
+)
+from learndrop.learning import checkpoint
+from learndrop.learning.epochs import Epoch, Epochs
+from learndrop.learning.growing import targets_of
+from learndrop.learning.learner import Learner as Engine
+from learndrop.networks import units as cutting
+from learndrop.networks.by_hand import Part, by_hand
+from learndrop.networks.chain import Chain
 from learndrop.settings import Settings, load_settings
+from learndrop.stream.messages import Sample
+from learndrop.training.passes import Pictures
 
 ABOUT = "learner.json"  # beside the checkpoint: what it takes to load it
 OWN_WEIGHTS = "(the model's own)"
@@ -60,7 +70,8 @@ class Learner:
         model: a classifier of your own, float [N, 3, S, S] to logits [N, classes]; it is trained
             in place. Without it the setting `network` names one.
         classes: labels in the order of the model's outputs; others are added as they come.
-        units: where the model cannot be traced: its units by hand (see `learndrop.by_hand`).
+        units: where the model cannot be traced: its units by hand (see
+            `learndrop.networks.by_hand`).
         pretrained: the model knows its classes already: it answers before it has learned.
         settings: any of `learndrop.settings`, as keywords; the environment holds for the others.
 
@@ -96,7 +107,7 @@ class Learner:
 
         Args:
             data: torch Dataset, DataLoader, or any iterable of (picture, label); see
-                `learndrop.items`. An endless one goes on until it is interrupted.
+                `learndrop.images.items`. An endless one goes on until it is interrupted.
             batch: samples in a step; the setting `batch` when not given.
             order: `shuffled` for a data set on disk that is sorted, by the setting `seed`.
 

@@ -12,18 +12,18 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from learndrop.answers import Answers
-from learndrop.audit import AuditTrail
-from learndrop.board import ServiceBoard
-from learndrop.dead_letters import DeadLetters
-from learndrop.deleting import Deleting
+from learndrop.answers.kept import Answers
+from learndrop.answers.late_labels import LateLabels
+from learndrop.disk.registry import Registry
 from learndrop.errors import LearndropError
-from learndrop.late_labels import LateLabels
-from learndrop.publisher import RedisPublisher
-from learndrop.registry import Registry
-from learndrop.repeats import Repeats
+from learndrop.server.board import ServiceBoard
 from learndrop.settings import Settings
-from learndrop.stream import Publisher
+from learndrop.stream.contract import Publisher
+from learndrop.stream.publisher import RedisPublisher
+from learndrop.upkeep.audit import AuditTrail
+from learndrop.upkeep.dead_letters import DeadLetters
+from learndrop.upkeep.deleting import Deleting
+from learndrop.upkeep.repeats import Repeats
 from service.auth import Gate
 from service.backlog import Backlog
 from service.dependencies import IN_A_HEADER, Rooms

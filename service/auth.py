@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import structlog
 from starlette.datastructures import Headers
 
+from learndrop.disk.keyring import ROLES, Keyring, made_before, read_keys
 from learndrop.errors import BadSettings, DamagedFile, ForeignPage, KeyNeeded
-from learndrop.keyring import ROLES, Keyring, made_before, read_keys
 from learndrop.settings import Settings, is_loopback
 
 MOST_NEWS = 100

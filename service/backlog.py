@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from learndrop.account import Waiting
 from learndrop.errors import ShareFull, StreamAway, StreamFull
-from learndrop.messages import Sample
 from learndrop.settings import Settings
-from learndrop.stream import Publisher
-from learndrop.taking import Once, Taken, full
+from learndrop.stream.account import Waiting
+from learndrop.stream.contract import Publisher
+from learndrop.stream.messages import Sample
+from learndrop.stream.taking import Once, Taken, full
 
 QUIET_S = 2.0
 """After this long without a refusal nobody looks any more."""

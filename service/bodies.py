@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from learndrop.errors import BadBody, Busy, TooLarge, TooSlow, UnknownFormat
 from learndrop.settings import Settings
-from learndrop.taking import share_factor
+from learndrop.stream.taking import share_factor
 
 _HELD = "held"
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
 from learndrop.errors import DecoderEnded
-from learndrop.pictures import Pixels
+from learndrop.images.pictures import Pixels
 from service.wire import ANSWER_BYTES, PIXELS, READY, REFUSAL, Ask, Head, error_of, pixels_of
 
 MODULE = "service.decoder"

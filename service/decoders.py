@@ -9,7 +9,7 @@ from dataclasses import replace
 import structlog
 
 from learndrop.errors import BadPicture, Busy, DecoderEnded
-from learndrop.pictures import PictureLimits, Pixels
+from learndrop.images.pictures import PictureLimits, Pixels
 from learndrop.settings import Settings
 from service.allowance import Allowance
 from service.inputs import Shape

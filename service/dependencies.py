@@ -14,17 +14,17 @@ from fastapi import Depends, Header, Request
 from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection
 
-from learndrop.answers import Answers
-from learndrop.audit import AuditTrail
-from learndrop.board import ServiceBoard
-from learndrop.dead_letters import DeadLetters
-from learndrop.deleting import Deleting
+from learndrop.answers.kept import Answers
+from learndrop.answers.late_labels import LateLabels
+from learndrop.disk.registry import Registry
 from learndrop.errors import RoleNeeded
-from learndrop.late_labels import LateLabels
-from learndrop.registry import Registry
-from learndrop.repeats import Repeats
+from learndrop.server.board import ServiceBoard
 from learndrop.settings import Settings
-from learndrop.stream import Publisher
+from learndrop.stream.contract import Publisher
+from learndrop.upkeep.audit import AuditTrail
+from learndrop.upkeep.dead_letters import DeadLetters
+from learndrop.upkeep.deleting import Deleting
+from learndrop.upkeep.repeats import Repeats
 from service.auth import Caller, Gate
 from service.backlog import Backlog
 from service.durability import Durability

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import structlog
 
 from learndrop.errors import NotDurable, StreamAway
-from learndrop.stream import Publisher
+from learndrop.stream.contract import Publisher
 
 AGAIN_S = 5.0
 """What was found counts this long; a server that is set up anew is noticed within it."""

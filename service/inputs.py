@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learndrop.errors import BadPicture, TooLong
-from learndrop.pictures import Fit, PictureLimits, Pixels, array_to_input, to_input
+from learndrop.images.pictures import Fit, PictureLimits, Pixels, array_to_input, to_input
 
 Picture = bytes | bytearray | NDArray[np.uint8]
 """An encoded picture, or its pixels: uint8 [H, W, 3] or grey [H, W]."""

@@ -18,10 +18,10 @@ from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
 from learndrop.errors import UnknownFormat
-from learndrop.messages import Sample
-from learndrop.pictures import PictureLimits
+from learndrop.images.pictures import PictureLimits
 from learndrop.settings import Settings
-from learndrop.taking import Once
+from learndrop.stream.messages import Sample
+from learndrop.stream.taking import Once
 from service.allowance import Allowance
 from service.batches import Batch, BatchLimits, as_label, checked
 from service.bodies import Bodies

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 
-from learndrop.audit import AuditTrail
-from learndrop.keyring import prints
+from learndrop.disk.keyring import prints
+from learndrop.upkeep.audit import AuditTrail
 from service.auth import Gate
 from service.repeated import Repeated
 

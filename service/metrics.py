@@ -7,8 +7,8 @@ from typing import get_args
 
 from prometheus_client import CollectorRegistry, GCCollector, Info, ProcessCollector
 
-from learndrop.late_labels import OUTCOMES
-from learndrop.stream import Reason
+from learndrop.answers.late_labels import OUTCOMES
+from learndrop.stream.contract import Reason
 from service.decoder_process import WHY_ENDED
 from service.protocol import WHY_CLOSED
 from service.series import Series

@@ -11,12 +11,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from learndrop import networks
+from learndrop.disk.registry import Version
+from learndrop.disk.turns import Doing, at_once
+from learndrop.drift.unlabelled import Sureness
 from learndrop.errors import BadNetwork, DamagedFile
-from learndrop.registry import Version
-from learndrop.spec import NetworkSpec
-from learndrop.turns import Doing, at_once
-from learndrop.unlabelled import Sureness
+from learndrop.networks import catalogue
+from learndrop.networks.spec import NetworkSpec
 from service.inputs import Shape
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
@@ -58,7 +58,7 @@ class Model:
         size = next(size for size in SIZES if size >= count)
         filled = np.zeros((size, *images.shape[1:]), np.uint8)
         filled[:count] = images
-        x = networks.to_float(
+        x = catalogue.to_float(
             torch.from_numpy(filled),
             self.spec.pixel_mean,
             self.spec.pixel_std,
@@ -74,16 +74,16 @@ class Model:
         name, side, count = self.spec.name, self.spec.image_size, len(self.classes)
         state: dict[str, Tensor] = {}
         try:
-            network = doing(partial(networks.shell, name, count, image_size=side))
+            network = doing(partial(catalogue.shell, name, count, image_size=side))
             for part in version.parts.values():
                 state.update(doing(partial(_tensors, part)))
-            rows = len(state[f"{networks.head(network)[0]}.weight"])
+            rows = len(state[f"{catalogue.head(network)[0]}.weight"])
             if rows != count:  # room for labels that are still to come
-                network = doing(partial(networks.shell, name, rows, image_size=side))
-            doing(partial(networks.fill, network, state))
-            if networks.is_hollow(network):  # it holds more than its state
-                network = networks.build(name, rows, image_size=side)
-                networks.fill(network, state)
+                network = doing(partial(catalogue.shell, name, rows, image_size=side))
+            doing(partial(catalogue.fill, network, state))
+            if catalogue.is_hollow(network):  # it holds more than its state
+                network = catalogue.build(name, rows, image_size=side)
+                catalogue.fill(network, state)
         except (SafetensorError, KeyError, RuntimeError, BadNetwork) as exc:
             raise DamagedFile(f"version {version.number} is no {self.spec.name}: {exc}") from exc
         network.eval()

@@ -13,8 +13,8 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from learndrop.drift.unlabelled import Sureness
 from learndrop.errors import Busy
-from learndrop.unlabelled import Sureness
 from service.inputs import Shape
 from service.metrics import ServiceMetrics
 

@@ -7,9 +7,9 @@ taken away unlearned. The worker looks after its own replay buffer and checkpoin
 
 from __future__ import annotations
 
-from learndrop.answers import Answers
-from learndrop.dead_letters import DeadLetters
+from learndrop.answers.kept import Answers
 from learndrop.settings import Settings
+from learndrop.upkeep.dead_letters import DeadLetters
 from service.metrics import ServiceMetrics
 from service.repeated import Repeated
 

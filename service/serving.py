@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
+from learndrop.disk.registry import Registry, Version
+from learndrop.disk.turns import Doing
 from learndrop.errors import BadNetwork, DamagedFile, NoModel, NotFound
-from learndrop.registry import Registry, Version
-from learndrop.turns import Doing
 from service.metrics import ServiceMetrics
 from service.passes import Passes, Pixels, Probabilities, Served
 from service.shift import ShiftWatch

@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from learndrop.unlabelled import Shift, unsure_of
+from learndrop.drift.unlabelled import Shift, unsure_of
 from service.metrics import ServiceMetrics
 from service.passes import Probabilities, Served
 

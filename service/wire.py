@@ -17,7 +17,7 @@ from typing import get_args
 import numpy as np
 
 from learndrop.errors import BadInput, BadPicture, TooLong
-from learndrop.pictures import Fit, PictureLimits, Pixels
+from learndrop.images.pictures import Fit, PictureLimits, Pixels
 from service.inputs import Shape
 
 READY, PIXELS, REFUSAL = range(3)

@@ -1,4 +1,4 @@
-"""A crash at the N-th thing that learndrop.files does to the disk; a disk that tells its story."""
+"""A crash at the N-th thing that `disk.files` does to the disk; a disk that tells its story."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from learndrop import files
+from learndrop.disk import files
 
 STEPS = ("_write", "_fsync", "_rename", "_unlink")
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from learndrop.errors import BadInput
-from learndrop.pictures import PictureLimits, Pixels
+from learndrop.images.pictures import PictureLimits, Pixels
 from learndrop.settings import load_settings
 from service.allowance import Allowance
 from service.decoders import Decoders

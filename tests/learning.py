@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 
-from learndrop import checkpoint, datasets
 from learndrop.bench.streams import Stream, drifting
-from learndrop.learner import Learner
+from learndrop.images import datasets
+from learndrop.learning import checkpoint
+from learndrop.learning.learner import Learner
 from learndrop.settings import Settings
 
 # On a GPU torch makes float32 convolutions of shorter numbers unless told not to; tests compare.

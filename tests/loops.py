@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from learndrop.account import Counts
 from learndrop.events import Event
-from learndrop.ids import START
-from learndrop.memory_consumer import MemoryConsumer
-from learndrop.memory_stream import MemoryStream
-from learndrop.messages import Sample
+from learndrop.server.ids import START
 from learndrop.settings import Settings, load_settings
-from learndrop.stream import Entry, Reason
+from learndrop.stream.account import Counts
+from learndrop.stream.contract import Entry, Reason
+from learndrop.stream.memory_consumer import MemoryConsumer
+from learndrop.stream.memory_stream import MemoryStream
+from learndrop.stream.messages import Sample
 from worker.loop import run
 from worker.metrics import WorkerMetrics
 from worker.parts import Parts

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from learndrop import datasets
 from learndrop.bench.streams import Stream, drifting
-from learndrop.datasets import Data
+from learndrop.images import datasets
+from learndrop.images.datasets import Data
 
 COLOURS = {"white": (1, 1, 1), "red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1)}
 CLASSES = tuple(f"{digit}-{colour}" for colour in COLOURS for digit in range(10))

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from learndrop.errors import BadPicture
-from learndrop.pictures import to_input
+from learndrop.images.pictures import to_input
 from service import decoder, inputs
 
 CRASH, HANG, LIE, RAISE, REACH = b"(crash)", b"(hang)", b"(lie)", b"(raise)", b"(reach)"

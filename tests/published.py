@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from learndrop import networks
-from learndrop.registry import Registry
+from learndrop.disk.registry import Registry
+from learndrop.networks import catalogue
+from learndrop.networks.spec import NetworkSpec
 from learndrop.settings import Settings, load_settings
-from learndrop.spec import NetworkSpec
 from tests.services import Pixels
 
 CLASSES = ("cat", "dog", "bird")
@@ -44,13 +44,13 @@ def publish(
 
 def network(settings: Settings, seed: int, classes: int) -> torch.nn.Module:
     """The network of one seed."""
-    return networks.build(settings.network, classes, seed=seed)
+    return catalogue.build(settings.network, classes, seed=seed)
 
 
 @torch.inference_mode()
 def probabilities(settings: Settings, seed: int, images: Pixels, classes: int = 3) -> Any:
     """What a version of that seed must answer, computed here: float32 [N, classes]."""
-    x = networks.to_float(
+    x = catalogue.to_float(
         torch.from_numpy(np.array(images)), settings.pixel_mean, settings.pixel_std
     )
     return torch.softmax(network(settings, seed, classes)(x), 1).numpy()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from learndrop.registry import Registry
+from learndrop.disk.registry import Registry
 
 PARTS = {"stem": b"stem" * 50, "layer1.0": b"one" * 70, "head": b"head" * 20}
 REPOSITORY = Path(__file__).parents[1]

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from learndrop.bench.streams import Stream
-from learndrop.messages import Sample
+from learndrop.stream.messages import Sample
 from tests.learning import digits
 
 CLASSES = [str(n) for n in range(10)]

@@ -11,10 +11,10 @@ import pytest
 import redis
 
 from deploy.embedded import EmbeddedRedis, find_server
-from learndrop.consumer import RedisConsumer
 from learndrop.errors import DidNotStart
-from learndrop.lease import Lease
+from learndrop.server.lease import Lease
 from learndrop.settings import Settings, load_settings
+from learndrop.stream.consumer import RedisConsumer
 
 _numbers = itertools.count(1)
 

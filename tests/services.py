@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deploy.children import Child, to_environment
-from learndrop.memory_stream import MemoryStream
-from learndrop.messages import Sample
 from learndrop.settings import Settings, load_settings
+from learndrop.stream.memory_stream import MemoryStream
+from learndrop.stream.messages import Sample
 from service.__main__ import listening
 from service.app import create_app
 from service.dependencies import Rooms

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from deploy.embedded import EmbeddedRedis
-from learndrop.account import Counts
-from learndrop.consumer import RedisConsumer
-from learndrop.ids import START
-from learndrop.keys import Keys
-from learndrop.memory_stream import MemoryStream
-from learndrop.messages import Sample
-from learndrop.publisher import RedisPublisher
+from learndrop.server.ids import START
+from learndrop.server.keys import Keys
 from learndrop.settings import Settings, load_settings
-from learndrop.stream import Consumer, Entry, Publisher
+from learndrop.stream.account import Counts
+from learndrop.stream.consumer import RedisConsumer
+from learndrop.stream.contract import Consumer, Entry, Publisher
+from learndrop.stream.memory_stream import MemoryStream
+from learndrop.stream.messages import Sample
+from learndrop.stream.publisher import RedisPublisher
 from tests.servers import client_of, leading, require_server, server, settings_on
 
 __all__ = ["server"]

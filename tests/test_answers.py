@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from deploy.embedded import EmbeddedRedis
-from learndrop.answers import PAUSE_S, Answers
+from learndrop.answers.kept import PAUSE_S, Answers
 from learndrop.errors import BadInput, NotFound, StreamAway
-from learndrop.keys import Keys
+from learndrop.server.keys import Keys
 from learndrop.settings import load_settings
 from tests.servers import client_of, server, settings_on
 

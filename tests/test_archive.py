@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from learndrop.archive import Archive, Segment, read_segment
+from learndrop.disk.archive import Archive, Segment, read_segment
 from learndrop.errors import DamagedFile, NotLeading, UnknownFileFormat
-from learndrop.messages import Sample
+from learndrop.stream.messages import Sample
 from tests.crashes import Crash, CrashAt, raise_crash
 
 SIZE = 8
@@ -109,7 +109,7 @@ def test_a_disk_that_refuses_loses_nothing(tmp_path: Path, monkeypatch: pytest.M
         def full(*_: object) -> None:
             raise OSError(28, "No space left on device")
 
-        patch.setattr("learndrop.files._fsync", full)
+        patch.setattr("learndrop.disk.files._fsync", full)
         keep(archive, 0, 12)
     keep(archive, 12, 12)
     assert numbers(archive) == list(range(24))

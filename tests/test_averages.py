@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from learndrop.averages import DECAY, EVERY, Averages
-from learndrop.learner import Learner
-from learndrop.messages import Sample
+from learndrop.learning.learner import Learner
 from learndrop.settings import load_settings
+from learndrop.stream.messages import Sample
+from learndrop.training.averages import DECAY, EVERY, Averages
 
 
 class _OneWeight(nn.Module):

@@ -11,12 +11,12 @@ import httpx2
 import numpy as np
 import pytest
 
-from learndrop.account import Waiting
 from learndrop.errors import StreamAway, StreamFull
-from learndrop.memory_stream import MemoryStream
-from learndrop.messages import Sample
 from learndrop.settings import load_settings
-from learndrop.taking import Once, Taken
+from learndrop.stream.account import Waiting
+from learndrop.stream.memory_stream import MemoryStream
+from learndrop.stream.messages import Sample
+from learndrop.stream.taking import Once, Taken
 from service.app import create_app
 from service.backlog import Backlog
 from tests.services import NPZ, as_files, encoded, is_problem, listening_app, npz, pixels

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 import learndrop
-from learndrop import checkpoint
 from learndrop.errors import BadNetwork
-from learndrop.learner import Learner
-from learndrop.messages import Sample
+from learndrop.learning import checkpoint
+from learndrop.learning.learner import Learner
+from learndrop.stream.messages import Sample
 from tests.learning import QUICK, digits, learn, learned, quick_learner, quick_settings
 
 CLEAN = digits("clean", length=4000)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from learndrop import checkpoint, moving
 from learndrop.events import Event
-from learndrop.learner import Learner
-from learndrop.messages import Sample
-from learndrop.replay import DISOWNED
+from learndrop.learning import checkpoint, moving
+from learndrop.learning.learner import Learner
+from learndrop.replay.buffer import DISOWNED
+from learndrop.stream.messages import Sample
 from tests.learning import quick_learner, quick_settings
 from tests.senders import CLASSES, mixed, samples, shifted
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from deploy.through_http import in_process
-from learndrop import datasets
 from learndrop.bench.arrivals import Arrivals
 from learndrop.bench.jobs import Job
 from learndrop.bench.play import play
@@ -17,6 +16,7 @@ from learndrop.bench.strategies import STRATEGIES, strategy
 from learndrop.bench.streams import stream
 from learndrop.bench.tables import table
 from learndrop.errors import BadInput
+from learndrop.images import datasets
 from tests.learning import digits, quick_settings
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from learndrop import datasets
 from learndrop.bench.faults import Fault
 from learndrop.bench.streams import KINDS, Stream, drifting, stream
-from learndrop.datasets import Data
 from learndrop.errors import BadInput
-from learndrop.worlds import invert
+from learndrop.images import datasets
+from learndrop.images.datasets import Data
+from learndrop.images.worlds import invert
 from tests.learning import digits, quick_learner
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from deploy.embedded import EmbeddedRedis
-from learndrop.board import ServiceBoard, WorkerBoard
 from learndrop.errors import NotLeading, StreamAway
 from learndrop.events import Event
-from learndrop.keys import Keys
+from learndrop.server.board import ServiceBoard, WorkerBoard
+from learndrop.server.keys import Keys
 from learndrop.settings import Settings
 from tests.servers import client_of, require_server, server, settings_on, token
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from learndrop import checkpoint, drifts
-from learndrop.candidate import LIFE, Candidate, perturb
+from learndrop.drift.candidate import LIFE, Candidate, perturb
+from learndrop.drift.watch import Verdict
 from learndrop.errors import BadNetwork
-from learndrop.growing import targets_of
-from learndrop.heads import begun_anew
-from learndrop.learner import Learner
-from learndrop.life import Recovery
-from learndrop.watch import Verdict
+from learndrop.learning import checkpoint, drifts
+from learndrop.learning.growing import targets_of
+from learndrop.learning.learner import Learner
+from learndrop.learning.life import Recovery
+from learndrop.networks.heads import begun_anew
 from tests.learning import digits, learn, learned, quick_learner, quick_settings
 
 

@@ -8,9 +8,10 @@ import orjson
 import pytest
 import torch
 
-from learndrop import checkpoint, checkpoint_files
+from learndrop.disk import checkpoint_files
 from learndrop.errors import BadSettings, DamagedFile, UnknownFileFormat
-from learndrop.learner import Learner
+from learndrop.learning import checkpoint
+from learndrop.learning.learner import Learner
 from tests.learning import digits, quick_learner, quick_settings
 
 Told = tuple[int, float, tuple[str, ...]]  # of one batch: right answers, loss, events

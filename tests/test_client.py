@@ -16,15 +16,15 @@ import pytest
 from pydantic import SecretStr
 
 from deploy.embedded import EmbeddedRedis, free_port
-from learndrop.asking import Goal, Trying
-from learndrop.board import WorkerBoard
 from learndrop.client import AsyncClient, Client
+from learndrop.client.asking import Goal, Trying
+from learndrop.client.parcels import MOST_BYTES, parcels
+from learndrop.disk.keyring import create
 from learndrop.errors import BadInput, ServerAway, ServerRefused, Unavailable
-from learndrop.ids import START
-from learndrop.keyring import create
-from learndrop.memory_stream import MemoryStream
-from learndrop.messages import Sample
-from learndrop.parcels import MOST_BYTES, parcels
+from learndrop.server.board import WorkerBoard
+from learndrop.server.ids import START
+from learndrop.stream.memory_stream import MemoryStream
+from learndrop.stream.messages import Sample
 from service.app import create_app
 from tests.published import CLASSES, probabilities, publish
 from tests.servers import server, settings_on, token

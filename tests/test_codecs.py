@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from learndrop import codecs
-from learndrop.codecs import Codec
+from learndrop.features import codecs
+from learndrop.features.codecs import Codec
 
 NAMES = ("bf16", "int8", "klt")
 SHAPES = [(16, 8, 8), (7, 5, 3), (160, 4, 4), (12,), (9, 6)]

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from learndrop.datasets import Data, endless, load
 from learndrop.errors import BadInput
-from learndrop.worlds import Images
+from learndrop.images.datasets import Data, endless, load
+from learndrop.images.worlds import Images
 
 
 def some(n: int, side: int = 12) -> Images:
@@ -228,7 +228,7 @@ def test_split_holds_out_the_end() -> None:
 
 def test_digits_come_without_torch() -> None:
     code = (
-        "import sys; from learndrop import worlds; from learndrop.datasets import load;"
+        "import sys; from learndrop import worlds; from learndrop.images.datasets import load;"
         "load('digits', 8, 20); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -13,15 +13,15 @@ import pytest
 from PIL import Image
 
 from deploy.embedded import EmbeddedRedis
-from learndrop.account import Counts
 from learndrop.client import AsyncClient, Client
-from learndrop.dead_letters import DeadLetters, Replayed
 from learndrop.errors import BadInput, NotFound, ServerRefused, StreamAway, StreamFull
-from learndrop.keys import Keys
-from learndrop.messages import Sample
-from learndrop.publisher import RedisPublisher
+from learndrop.server.keys import Keys
 from learndrop.settings import Settings, load_settings
-from learndrop.stream import Reason
+from learndrop.stream.account import Counts
+from learndrop.stream.contract import Reason
+from learndrop.stream.messages import Sample
+from learndrop.stream.publisher import RedisPublisher
+from learndrop.upkeep.dead_letters import DeadLetters, Replayed
 from service.app import create_app
 from tests.commands import learndrop
 from tests.places import Places, places_of

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from learndrop.errors import BadInput, BadPicture, Busy, TooLong
-from learndrop.pictures import Pixels
+from learndrop.images.pictures import Pixels
 from service import decoder_process, lane
 from service.allowance import Allowance
 from service.inputs import Shape, inputs

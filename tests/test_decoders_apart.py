@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from learndrop.disk.keyring import create
 from learndrop.errors import BadPicture, Busy, TooLong
-from learndrop.keyring import create
 from service import decoders, lane
 from tests.decoding import GOOD, running
 from tests.poisoned_decoder import CRASH, HANG

@@ -15,21 +15,21 @@ import torch
 
 from deploy.embedded import EmbeddedRedis
 from deploy.ports import free_port
-from learndrop import checkpoint_files
-from learndrop.account import Counts
-from learndrop.answers import Answers
+from learndrop.answers.kept import Answers
+from learndrop.answers.late_labels import LateLabels
 from learndrop.client import AsyncClient, Client
-from learndrop.consumer import RedisConsumer
-from learndrop.dead_letters import DeadLetters
-from learndrop.deleting import Deleting
-from learndrop.deletions import Deletions
+from learndrop.disk import checkpoint_files
 from learndrop.errors import NotFound, NotLeading, ServerRefused, StreamAway
-from learndrop.keys import Keys
-from learndrop.late_labels import LateLabels
-from learndrop.messages import Sample
-from learndrop.publisher import RedisPublisher
-from learndrop.receipts import Receipt
+from learndrop.server.keys import Keys
 from learndrop.settings import Settings, load_settings
+from learndrop.stream.account import Counts
+from learndrop.stream.consumer import RedisConsumer
+from learndrop.stream.messages import Sample
+from learndrop.stream.publisher import RedisPublisher
+from learndrop.upkeep.dead_letters import DeadLetters
+from learndrop.upkeep.deleting import Deleting
+from learndrop.upkeep.deletions import Deletions
+from learndrop.upkeep.receipts import Receipt
 from service.app import create_app
 from tests.commands import learndrop
 from tests.learning import QUICK

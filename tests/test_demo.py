@@ -15,8 +15,8 @@ from deploy.demo import live, report
 from deploy.demo.data import Stream
 from deploy.demo.phases import Reading, Record, failures, plan, rows, saved
 from deploy.demo.picture import picture
-from learndrop.datasets import load
 from learndrop.errors import BadInput
+from learndrop.images.datasets import load
 from tests.demo_record import UNITS, event, played
 
 

@@ -19,9 +19,9 @@ from deploy.local import LocalStack
 from learndrop.bench.strategies import STRATEGIES
 from learndrop.bench.streams import KINDS as STREAMS
 from learndrop.cli import app
+from learndrop.images.worlds import KINDS as WORLDS
 from learndrop.settings import Settings, explained, load_settings
 from learndrop.status import settings_table
-from learndrop.worlds import KINDS as WORLDS
 from service.app import create_app
 from service.metrics import ServiceMetrics
 from tests.servers import require_server

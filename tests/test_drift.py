@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from learndrop.drift import DriftDetector
+from learndrop.drift.detector import DriftDetector
 
 
 def errors(rate: float, n: int, seed: int = 0) -> list[bool]:

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from learndrop.dropping import DropRule
-from learndrop.probation import Probation
-from learndrop.progress import Progress
+from learndrop.dropping.probation import Probation
+from learndrop.dropping.rule import DropRule
+from learndrop.training.progress import Progress
 from tests.learning import quick_learner
 
 

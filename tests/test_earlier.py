@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from learndrop import checkpoint
-from learndrop.earlier import Earlier, Ended, restored
-from learndrop.learner import Learner
-from learndrop.watch import Verdict
+from learndrop.drift.earlier import Earlier, Ended, restored
+from learndrop.drift.watch import Verdict
+from learndrop.learning import checkpoint
+from learndrop.learning.learner import Learner
 from tests.learning import digits, learn, learned, quick_learner, quick_settings
 
 LENGTH = 3000

@@ -11,14 +11,14 @@ import pytest
 import torch
 
 import learndrop
-from learndrop import datasets
-from learndrop.augment import crop_and_flip
 from learndrop.bench.epoch_table import page, table
 from learndrop.bench.epochs import bench_epochs
 from learndrop.bench.one_in_epochs import chain_of
-from learndrop.epochs import Epoch, Epochs
-from learndrop.learner import Learner
-from learndrop.passes import Pictures
+from learndrop.images import datasets
+from learndrop.learning.epochs import Epoch, Epochs
+from learndrop.learning.learner import Learner
+from learndrop.training.augment import crop_and_flip
+from learndrop.training.passes import Pictures
 from tests.learning import QUICK, digits, learn, quick_settings
 
 DATA = datasets.load("digits", 16, seed=0)

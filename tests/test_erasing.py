@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from learndrop import checkpoint
-from learndrop.archive import Archive
-from learndrop.deletions import Request
+from learndrop.disk.archive import Archive
+from learndrop.disk.old_checkpoints import numbers, remove_through
 from learndrop.errors import NotLeading, StreamAway
-from learndrop.forgetting import Forgetting
-from learndrop.learner import Learner
-from learndrop.messages import Sample
-from learndrop.old_checkpoints import numbers, remove_through
-from learndrop.replay import ReplayBuffer
-from learndrop.reserve import Reserve
-from learndrop.stream_names import as_rows
+from learndrop.learning import checkpoint
+from learndrop.learning.forgetting import Forgetting
+from learndrop.learning.learner import Learner
+from learndrop.replay.buffer import ReplayBuffer
+from learndrop.replay.reserve import Reserve
+from learndrop.stream.messages import Sample
+from learndrop.stream.stream_names import as_rows
+from learndrop.upkeep.deletions import Request
 from tests.learning import quick_settings
 from worker.erasing import Erasing
 from worker.metrics import WorkerMetrics

@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from learndrop import checkpoint, feature_choice
-from learndrop.learner import Learner
-from learndrop.moving import move_cut
-from learndrop.prefix import prefix_hash
+from learndrop.features import choice
+from learndrop.learning import checkpoint
+from learndrop.learning.learner import Learner
+from learndrop.learning.moving import move_cut
+from learndrop.networks.prefix import prefix_hash
 from tests.learning import digits, learn, quick_learner, quick_settings
 
 
@@ -170,7 +171,7 @@ def test_the_gate_looks_at_arrivals_tells_its_figure_and_costs_little(codec: str
     told = learner.state()["features"]
     assert "accuracy falls by" in told["why"]
     totals = learner.ledger.totals()
-    assert 0 < totals["by_kind"]["probe"] <= feature_choice.MOST_FLOPS * totals["done"]
+    assert 0 < totals["by_kind"]["probe"] <= choice.MOST_FLOPS * totals["done"]
 
 
 def spoilt(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +186,7 @@ def spoilt(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_codec_that_costs_accuracy_gives_way_to_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(feature_choice, "MOST_FLOPS", 1.0)  # to look at every batch
+    monkeypatch.setattr(choice, "MOST_FLOPS", 1.0)  # to look at every batch
     learner = still(5, length=64, feature_codec="smallest")
     assert learner.state()["features"]["codec"] == "int8"
     spoilt(learner, monkeypatch)
@@ -200,7 +201,7 @@ def test_where_the_next_would_be_larger_than_twice_the_pixels_nothing_is_stored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Maps of this cut are 2.7 times the pixels in int8, 5.3 in bfloat16."""
-    monkeypatch.setattr(feature_choice, "MOST_FLOPS", 1.0)
+    monkeypatch.setattr(choice, "MOST_FLOPS", 1.0)
     learner = still(3, length=160, feature_codec="smallest")
     assert learner.state()["features"]["codec"] == "klt"
     spoilt(learner, monkeypatch)

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from learndrop import codecs
-from learndrop.codecs import Codec
-from learndrop.features import FeatureStore
-from learndrop.tiers import FileTier, MemoryTier, Tier
+from learndrop.features import codecs
+from learndrop.features.codecs import Codec
+from learndrop.features.store import FeatureStore
+from learndrop.features.tiers import FileTier, MemoryTier, Tier
 
 ROW = (2, 3)
 ROW_BYTES = 2 * 3 * 2  # bfloat16

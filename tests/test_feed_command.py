@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from learndrop.keyring import create
-from learndrop.messages import Sample
+from learndrop.disk.keyring import create
+from learndrop.stream.messages import Sample
 from tests.commands import learndrop
 from tests.services import listening_app, memory_app
 

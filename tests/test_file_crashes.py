@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import torch
 
-from learndrop import checkpoint, checkpoint_files, files
-from learndrop.learner import Learner
+from learndrop.disk import checkpoint_files, files
+from learndrop.learning import checkpoint
+from learndrop.learning.learner import Learner
 from tests.chaos import bit_rot
 from tests.chaos.crash_points import Between, checkpoints, learners, publishes, walk
 from tests.chaos.disk import DEATHS, Death
@@ -65,7 +66,7 @@ def test_a_write_past_the_counted_steps_is_found(pair: tuple[Learner, Learner]) 
 
     def act(root: Path) -> None:
         deed.act(root)
-        past.append((root / "beside").write_text("not through learndrop.files"))
+        past.append((root / "beside").write_text("not through learndrop.disk.files"))
 
     with pytest.raises(Between, match="writes past the counted steps: .*beside"):
         walk(type(deed)(deed.name, deed.prepare, act, deed.side, deed.again), "killed")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from learndrop import files
+from learndrop.disk import files
 from learndrop.errors import DamagedFile
 from tests.crashes import Crash, CrashAt, Story, raise_crash
 

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from safetensors.torch import save_file
 
-from learndrop import checkpoint, checkpoint_files, networks
-from learndrop.learner import Learner
+from learndrop.disk import checkpoint_files
+from learndrop.learning import checkpoint
+from learndrop.learning.learner import Learner
+from learndrop.networks import catalogue
 from learndrop.settings import Settings
 from tests.learning import QUICK, digits, learn
 
@@ -24,7 +26,7 @@ def settings(**overrides: Any) -> Settings:
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("first") / "first.safetensors"
-    save_file(networks.build("small-resnet10", 10).state_dict(), path)
+    save_file(catalogue.build("small-resnet10", 10).state_dict(), path)
     return str(path)
 
 

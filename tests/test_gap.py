@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from deploy.embedded import EmbeddedRedis
-from learndrop.account import Counts
-from learndrop.board import ServiceBoard
 from learndrop.errors import StreamAway
-from learndrop.keys import Keys
-from learndrop.messages import Sample
+from learndrop.server.board import ServiceBoard
+from learndrop.server.keys import Keys
+from learndrop.stream.account import Counts
+from learndrop.stream.messages import Sample
 from tests.processes import Processes, processes, wait_until
 from tests.servers import client_of, leading, require_server, settings_on
 from tests.test_worker_kills import Service

@@ -13,16 +13,17 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from learndrop import checkpoint, checkpoint_files
-from learndrop.archive import Archive, Segment, read_segment, segment
+from learndrop.disk import checkpoint_files
+from learndrop.disk.archive import Archive, Segment, read_segment, segment
+from learndrop.disk.registry import Registry
 from learndrop.errors import BadMessage, UnknownFileFormat
 from learndrop.events import Event
-from learndrop.learner import Learner
-from learndrop.life import Recovery
-from learndrop.messages import Sample
-from learndrop.registry import Registry
-from learndrop.returning import tensors_of
+from learndrop.learning import checkpoint
+from learndrop.learning.learner import Learner
+from learndrop.learning.life import Recovery
+from learndrop.learning.returning import tensors_of
 from learndrop.status import render
+from learndrop.stream.messages import Sample
 from tests.golden import make
 from tests.golden.coded import fields
 

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from deploy.embedded import EmbeddedRedis
-from learndrop.account import Counts
-from learndrop.audit import AuditTrail
 from learndrop.errors import OtherContent
-from learndrop.publisher import RedisPublisher
-from learndrop.repeats import Repeats
 from learndrop.settings import Settings
-from learndrop.taking import Once
+from learndrop.stream.account import Counts
+from learndrop.stream.publisher import RedisPublisher
+from learndrop.stream.taking import Once
+from learndrop.upkeep.audit import AuditTrail
+from learndrop.upkeep.repeats import Repeats
 from tests.golden import account, make
 from tests.servers import client_of, leading, server, settings_on
 from tests.streams import learn

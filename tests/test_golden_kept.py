@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 
 from deploy.embedded import EmbeddedRedis
-from learndrop import keyring
-from learndrop.answers import Answers
-from learndrop.dead_letters import DeadLetters
-from learndrop.deleting import Deleting
-from learndrop.deletions import Deletions
+from learndrop.answers.kept import Answers
+from learndrop.answers.late_labels import LateLabels, Score
+from learndrop.disk import keyring
 from learndrop.errors import BadMessage, Contradiction, RoleNeeded, UnknownFileFormat
-from learndrop.keys import Keys
-from learndrop.late_labels import LateLabels, Score
-from learndrop.messages import Sample
-from learndrop.publisher import RedisPublisher
+from learndrop.server.keys import Keys
 from learndrop.settings import Settings
+from learndrop.stream.messages import Sample
+from learndrop.stream.publisher import RedisPublisher
+from learndrop.upkeep.dead_letters import DeadLetters
+from learndrop.upkeep.deleting import Deleting
+from learndrop.upkeep.deletions import Deletions
 from tests.golden import kept, make
 from tests.golden.coded import plain
 from tests.servers import client_of, leading, server, settings_on, token

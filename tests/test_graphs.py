@@ -13,15 +13,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from learndrop.by_hand import by_hand
-from learndrop.codecs import Bf16
-from learndrop.features import FeatureStore
-from learndrop.graphs import AFTER, MOST, Graphs
-from learndrop.precision import Choice
-from learndrop.tiers import FileTier, MemoryTier
-from learndrop.trainer import Trainer
-from learndrop.transfer import to_device
-from learndrop.updates import Step
+from learndrop.features.codecs import Bf16
+from learndrop.features.store import FeatureStore
+from learndrop.features.tiers import FileTier, MemoryTier
+from learndrop.networks.by_hand import by_hand
+from learndrop.networks.precision import Choice
+from learndrop.networks.transfer import to_device
+from learndrop.training.graphs import AFTER, MOST, Graphs
+from learndrop.training.trainer import Trainer
+from learndrop.training.updates import Step
 from tests.learning import quick_settings
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from deploy.embedded import EmbeddedRedis
-from learndrop.account import Counts
-from learndrop.keys import GROUP, Keys
+from learndrop.server.keys import GROUP, Keys
 from learndrop.settings import Settings
+from learndrop.stream.account import Counts
 from tests.processes import Processes, processes, wait_until
 from tests.servers import client_of, server, settings_on
 from tests.test_worker_kills import Service

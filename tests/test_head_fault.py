@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from learndrop.bench.faults import Fault
-from learndrop.learner import Learner
+from learndrop.learning.learner import Learner
 from tests.learning import digits, learned
 
 CLEAN = 1920

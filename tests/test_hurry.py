@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learndrop import datasets
 from learndrop.bench.streams import Stream, drifting
-from learndrop.hurry import WHOLE_EVERY, cheap_start
-from learndrop.learner import Learner
+from learndrop.images import datasets
+from learndrop.learning.hurry import WHOLE_EVERY, cheap_start
+from learndrop.learning.learner import Learner
 from tests.learning import digits, learn, quick_learner
 
 WAITING = 64

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from learndrop.jumps import LEAST, STAYS, Jumps
-from learndrop.watch import Alarm, Verdict, Watch
+from learndrop.drift.jumps import LEAST, STAYS, Jumps
+from learndrop.drift.watch import Alarm, Verdict, Watch
 
 
 class Camera:

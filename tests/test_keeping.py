@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from learndrop import checkpoint
+from learndrop.disk.registry import Registry
 from learndrop.errors import LearndropError
-from learndrop.keeping import Keeper
-from learndrop.learner import Learner
-from learndrop.messages import Sample
-from learndrop.registry import Registry
-from learndrop.returning import is_finite, tensors_of
+from learndrop.learning import checkpoint
+from learndrop.learning.keeping import Keeper
+from learndrop.learning.learner import Learner
+from learndrop.learning.returning import is_finite, tensors_of
+from learndrop.stream.messages import Sample
 from service.model import Model
 from tests.learning import quick_settings
 from tests.senders import CLASSES, samples

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from learndrop import keyring
+from learndrop.disk import keyring
+from learndrop.disk.keyring import create, read_keys, revoke, rotate
 from learndrop.errors import BadInput, DamagedFile, NotFound, UnknownFileFormat
-from learndrop.keyring import create, read_keys, revoke, rotate
 
 
 @pytest.fixture

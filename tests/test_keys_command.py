@@ -13,7 +13,7 @@ from PIL import Image
 
 from deploy.children import Child
 from deploy.embedded import EmbeddedRedis, free_port
-from learndrop.keyring import create
+from learndrop.disk.keyring import create
 from learndrop.settings import load_settings
 from tests.commands import learndrop
 from tests.servers import server, settings_on

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from deploy.embedded import EmbeddedRedis
-from learndrop.account import Counts
-from learndrop.answers import Answers
-from learndrop.dead_letters import DeadLetters
+from learndrop.answers.kept import Answers
+from learndrop.answers.late_labels import VERSIONS_SCORED, LateLabels, Score
 from learndrop.errors import (
     Contradiction,
     Expired,
@@ -18,11 +17,12 @@ from learndrop.errors import (
     StreamAway,
     StreamFull,
 )
-from learndrop.keys import Keys
-from learndrop.late_labels import VERSIONS_SCORED, LateLabels, Score
-from learndrop.messages import Sample
-from learndrop.publisher import RedisPublisher
+from learndrop.server.keys import Keys
 from learndrop.settings import Settings, load_settings
+from learndrop.stream.account import Counts
+from learndrop.stream.messages import Sample
+from learndrop.stream.publisher import RedisPublisher
+from learndrop.upkeep.dead_letters import DeadLetters
 from tests.places import Places, places_of
 from tests.servers import client_of, leading, server
 from tests.services import pixels

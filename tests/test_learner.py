@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from learndrop.drift.watch import Verdict
 from learndrop.errors import NotLearnedYet
-from learndrop.learner import Learner
-from learndrop.messages import Sample
-from learndrop.watch import Verdict
+from learndrop.learning.learner import Learner
+from learndrop.stream.messages import Sample
 from tests.learning import digits, learn, learned, quick_learner
 
 

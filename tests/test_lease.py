@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from deploy.embedded import EmbeddedRedis
-from learndrop.consumer import RedisConsumer
 from learndrop.errors import NotLeading
-from learndrop.keys import Keys
-from learndrop.lease import Lease
-from learndrop.memory_stream import MemoryStream
-from learndrop.messages import Sample
-from learndrop.publisher import RedisPublisher
+from learndrop.server.keys import Keys
+from learndrop.server.lease import Lease
 from learndrop.settings import Settings
-from learndrop.stream import Consumer, Entry
+from learndrop.stream.consumer import RedisConsumer
+from learndrop.stream.contract import Consumer, Entry
+from learndrop.stream.memory_stream import MemoryStream
+from learndrop.stream.messages import Sample
+from learndrop.stream.publisher import RedisPublisher
 from tests.processes import wait_until
 from tests.servers import client_of, server, settings_on
 

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from learndrop import flops, networks
-from learndrop.candidate import Candidate
-from learndrop.chain import Chain
+from learndrop.drift.candidate import Candidate
 from learndrop.errors import DamagedFile
-from learndrop.learner import Learner
-from learndrop.ledger import Ledger
-from learndrop.units import cut
+from learndrop.learning.learner import Learner
+from learndrop.networks import catalogue, flops
+from learndrop.networks.chain import Chain
+from learndrop.networks.units import cut
+from learndrop.training.ledger import Ledger
 from tests.learning import digits, learn, quick_learner
 
 
@@ -66,7 +66,7 @@ def test_backward_costs_weights_once_and_maps_once_but_for_the_first_unit() -> N
     ("name", "size"), [("small-resnet10", 16), ("mobilenet_v3_small", 32), ("swin_t", 32)]
 )
 def test_the_sum_by_unit_is_what_a_real_step_of_each_depth_counts(name: str, size: int) -> None:
-    chain = cut(networks.build(name, 4), torch.zeros(1, 3, size, size))
+    chain = cut(catalogue.build(name, 4), torch.zeros(1, 3, size, size))
     ledger = Ledger(chain)
     x = torch.randn(2, 3, size, size)
     for k in range(0, len(chain), 3):
@@ -82,7 +82,7 @@ def test_the_sum_by_unit_is_what_a_real_step_of_each_depth_counts(name: str, siz
 
 def test_attention_is_counted() -> None:
     """Four products of 768 x 768 by token, two of the MLP's, and scores and sums of 5 tokens."""
-    chain = cut(networks.build("vit_b_16", 4, image_size=32), torch.zeros(1, 3, 32, 32))
+    chain = cut(catalogue.build("vit_b_16", 4, image_size=32), torch.zeros(1, 3, 32, 32))
     tokens, width = 5, 768
     layer = 2 * tokens * width * width * (4 + 8) + 2 * 2 * tokens * tokens * width
     assert chain.units[5].flops == layer
@@ -93,7 +93,7 @@ def test_attention_is_counted() -> None:
     ["small-resnet10", "mobilenet_v3_small", pytest.param("vit_b_16", marks=pytest.mark.slow)],
 )
 def test_numbers_or_none_the_count_is_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    chain = cut(networks.build(name, 4, image_size=32), torch.zeros(1, 3, 32, 32))
+    chain = cut(catalogue.build(name, 4, image_size=32), torch.zeros(1, 3, 32, 32))
     counts = []
     for most in (0, 10**15):
         monkeypatch.setattr(flops, "SMALL", most)

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
 import learndrop
-from learndrop import datasets, networks
 from learndrop.errors import BadInput, BadNetwork, BadSettings, DamagedFile, NotLearnedYet
-from learndrop.items import items
+from learndrop.images import datasets
+from learndrop.images.items import items
+from learndrop.networks import catalogue
 from tests.learning import QUICK
 
 DATA = datasets.load("digits", 16, seed=0)
@@ -207,7 +208,7 @@ def test_the_weights_go_back_into_the_plain_network() -> None:
     learner = make()
     learner.learn_from(SOME)
     learner.engine.drop_to(4, "by hand")
-    plain = networks.build("small-resnet10", 10)
+    plain = catalogue.build("small-resnet10", 10)
     plain.load_state_dict(learner.state_dict())
     x = learner.engine.floats(DATA.images[:8])
     learner.engine.chain.eval()

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from learndrop.location import FEW, TRIAL, ActivationMonitor
+from learndrop.drift.location import FEW, TRIAL, ActivationMonitor
 
 
 def batch(scale: float = 1.0, late_shift: float = 0.0) -> list[torch.Tensor]:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import structlog
 
-from learndrop import keyring, logs
+from learndrop import logs
+from learndrop.disk import keyring
 from learndrop.settings import load_settings
 
 PASSWORD = 'p@ss"wörd'
@@ -51,7 +52,7 @@ def test_a_line_is_json_with_time_level_and_process() -> None:
 
 def test_the_standard_librarys_loggers_write_the_same_lines() -> None:
     to = lines()
-    logging.getLogger("learndrop.checkpoint").error("passed over: %s", "damaged")
+    logging.getLogger("learndrop.learning.checkpoint").error("passed over: %s", "damaged")
     line = json.loads(to.getvalue())
     assert (line["event"], line["level"]) == ("passed over: damaged", "error")
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from learndrop.account import Counts
 from learndrop.errors import NotLeading
 from learndrop.events import Event
-from learndrop.stream import Entry
+from learndrop.stream.account import Counts
+from learndrop.stream.contract import Entry
 from tests.loops import World, make, world
 
 __all__ = ["make", "world"]

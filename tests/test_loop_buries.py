@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from learndrop.account import Counts
-from learndrop.messages import Sample
+from learndrop.stream.account import Counts
+from learndrop.stream.messages import Sample
 from tests.loops import SIZE, Told, World, make, world
 
 __all__ = ["make", "world"]

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from learndrop import checkpoint, head_fault
 from learndrop.bench.faults import Fault
 from learndrop.bench.streams import Stream
-from learndrop.learner import Learner
+from learndrop.learning import checkpoint, head_fault
+from learndrop.learning.learner import Learner
 from tests.learning import quick_learner, quick_settings
 from tests.many import CLASSES, coloured, partly
 

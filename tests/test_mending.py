@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 
 from deploy.embedded import EmbeddedRedis
-from learndrop.answers import PAUSE_S, Answers
-from learndrop.audit import AuditTrail
-from learndrop.board import ServiceBoard
-from learndrop.dead_letters import DeadLetters
-from learndrop.deleting import Deleting
+from learndrop.answers.kept import PAUSE_S, Answers
+from learndrop.answers.late_labels import LateLabels
 from learndrop.errors import StreamAway
-from learndrop.keys import Keys
-from learndrop.late_labels import LateLabels
-from learndrop.messages import Sample
-from learndrop.publisher import RedisPublisher
-from learndrop.repeats import Repeats
+from learndrop.server.board import ServiceBoard
+from learndrop.server.keys import Keys
 from learndrop.settings import Settings
-from learndrop.taking import Once
+from learndrop.stream.messages import Sample
+from learndrop.stream.publisher import RedisPublisher
+from learndrop.stream.taking import Once
+from learndrop.upkeep.audit import AuditTrail
+from learndrop.upkeep.dead_letters import DeadLetters
+from learndrop.upkeep.deleting import Deleting
+from learndrop.upkeep.repeats import Repeats
 from tests.servers import client_of, leading, server, settings_on
 from tests.services import pixels
 

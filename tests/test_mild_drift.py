@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from learndrop import checkpoint, drifts
-from learndrop.learner import Learner
-from learndrop.watch import Verdict
+from learndrop.drift.watch import Verdict
+from learndrop.learning import checkpoint, drifts
+from learndrop.learning.learner import Learner
 from tests.learning import learned, quick_settings
 
 DEPTH = 5  # units dropped: all but the head

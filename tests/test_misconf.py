@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from deploy.embedded import EmbeddedRedis
-from learndrop.account import Counts
 from learndrop.settings import Settings
+from learndrop.stream.account import Counts
 from service import durability
 from service.app import create_app
 from tests.processes import Processes, processes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from learndrop.mixup import Mix, cross_entropy, mix_rows
+from learndrop.training.mixup import Mix, cross_entropy, mix_rows
 from tests.learning import digits, learn, quick_learner
 
 MAPS = torch.arange(24.0).reshape(6, 4)

@@ -15,10 +15,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum
 
-from learndrop import networks
 from learndrop.errors import BadNetwork, DamagedFile
+from learndrop.networks import catalogue
+from learndrop.networks.spec import NetworkSpec
 from learndrop.settings import load_settings
-from learndrop.spec import NetworkSpec
 
 FAMILIES = [
     "alexnet",
@@ -49,14 +49,14 @@ HALF_RESNET18 = SHARED / "resnet18-half-cifar10.safetensors"
 @pytest.mark.parametrize("name", [*FAMILIES, "small-resnet10", "small-resnet18"])
 def test_every_family_gives_its_head(name: str) -> None:
     with torch.device("meta"):  # shapes are enough, and take no time
-        model = networks.build(name, 7)
-    found, layer = networks.head(model)
-    assert networks.n_outputs(layer) == 7
+        model = catalogue.build(name, 7)
+    found, layer = catalogue.head(model)
+    assert catalogue.n_outputs(layer) == 7
     assert model.get_submodule(found) is layer
 
 
 def test_regnets_give_their_head_too() -> None:
-    assert networks.n_outputs(networks.head(networks.build("regnet_y_400mf", 7))[1]) == 7
+    assert catalogue.n_outputs(catalogue.head(catalogue.build("regnet_y_400mf", 7))[1]) == 7
 
 
 @pytest.mark.parametrize("name", ["small-resnet10", "resnet18", "googlenet"])
@@ -64,9 +64,9 @@ def test_one_seed_gives_one_network_and_leaves_the_global_one_alone(name: str) -
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
-    first, again = networks.build(name, 3, seed=1), networks.build(name, 3, seed=1)
+    first, again = catalogue.build(name, 3, seed=1), catalogue.build(name, 3, seed=1)
     assert torch.equal(torch.rand(4), expected)
-    other = networks.build(name, 3, seed=2)
+    other = catalogue.build(name, 3, seed=2)
     pairs = list(zip(first.parameters(), again.parameters(), strict=True))
     assert all(torch.equal(a, b) for a, b in pairs)
     assert not all(
@@ -77,11 +77,11 @@ def test_one_seed_gives_one_network_and_leaves_the_global_one_alone(name: str) -
 
 def test_an_unknown_name_is_told_with_near_ones() -> None:
     with pytest.raises(BadNetwork, match=r"'resnet20'; near: .*resnet"):
-        networks.build("resnet20", 3)
+        catalogue.build("resnet20", 3)
     with pytest.raises(BadNetwork, match="near: .*small-resnet10"):
-        networks.build("Small-ResNet", 3)
+        catalogue.build("Small-ResNet", 3)
     with pytest.raises(BadNetwork, match="1 class or more"):
-        networks.build("resnet18", 0)
+        catalogue.build("resnet18", 0)
 
 
 @pytest.mark.parametrize(
@@ -95,11 +95,11 @@ def test_an_unknown_name_is_told_with_near_ones() -> None:
 )
 def test_an_image_size_that_does_not_fit_is_refused(name: str, size: int, reason: str) -> None:
     with pytest.raises(BadNetwork, match=reason):
-        networks.build(name, 3, image_size=size)
+        catalogue.build(name, 3, image_size=size)
 
 
 def test_vit_is_built_for_its_image_size() -> None:
-    model = networks.build("vit_b_16", 3, image_size=32)
+    model = catalogue.build("vit_b_16", 3, image_size=32)
     with torch.no_grad():
         assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
 
@@ -113,9 +113,9 @@ def saved(model: nn.Module, path: Path) -> str:
 
 
 def test_weights_come_from_a_safetensors_file(tmp_path: Path) -> None:
-    source = networks.build("small-resnet10", 3, seed=5)
+    source = catalogue.build("small-resnet10", 3, seed=5)
     path = saved(source, tmp_path / "w.safetensors")
-    loaded = networks.build("small-resnet10", 3, weights=path)
+    loaded = catalogue.build("small-resnet10", 3, weights=path)
     x = torch.randn(2, 3, 16, 16)
     with torch.no_grad():
         assert torch.equal(loaded(x), source(x))
@@ -124,43 +124,43 @@ def test_weights_come_from_a_safetensors_file(tmp_path: Path) -> None:
 def test_a_head_of_another_size_starts_fresh_and_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    source = networks.build("small-resnet10", 3, seed=5)
+    source = catalogue.build("small-resnet10", 3, seed=5)
     path = saved(source, tmp_path / "w.safetensors")
     with caplog.at_level(logging.WARNING):
-        loaded = networks.build("small-resnet10", 8, weights=path)
+        loaded = catalogue.build("small-resnet10", 8, weights=path)
     assert "has 3 classes, this network 8" in caplog.text
     assert torch.equal(loaded.get_parameter("conv1.weight"), source.get_parameter("conv1.weight"))
     assert loaded.get_parameter("fc.weight").shape == (8, 128)
 
 
 def test_weights_that_do_not_fit_are_refused_by_name(tmp_path: Path) -> None:
-    source = networks.build("small-resnet10", 3)
+    source = catalogue.build("small-resnet10", 3)
     good = saved(source, tmp_path / "w.safetensors")
     with pytest.raises(BadNetwork, match="hold unknown|lack"):
-        networks.build("resnet18", 3, weights=good)
+        catalogue.build("resnet18", 3, weights=good)
     wide = {
         n: torch.cat([t, t]) if n == "conv1.weight" else t for n, t in source.named_parameters()
     }
     save_file({n: t.detach() for n, t in wide.items()}, tmp_path / "wide.safetensors")
     with pytest.raises(BadNetwork, match="lack bn1.running_mean"):
-        networks.build("small-resnet10", 3, weights=str(tmp_path / "wide.safetensors"))
+        catalogue.build("small-resnet10", 3, weights=str(tmp_path / "wide.safetensors"))
     state = source.state_dict() | {"conv1.weight": torch.zeros(9, 3, 3, 3)}
     save_file(state, tmp_path / "wide.safetensors")
     with pytest.raises(BadNetwork, match=r"conv1.weight \(9, 3, 3, 3\) instead of \(16, 3, 3, 3\)"):
-        networks.build("small-resnet10", 3, weights=str(tmp_path / "wide.safetensors"))
+        catalogue.build("small-resnet10", 3, weights=str(tmp_path / "wide.safetensors"))
 
 
 def test_weights_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadNetwork, match="cannot be read"):
-        networks.build("small-resnet10", 3, weights=str(tmp_path / "none.safetensors"))
+        catalogue.build("small-resnet10", 3, weights=str(tmp_path / "none.safetensors"))
     (tmp_path / "bad.safetensors").write_bytes(b"\xff" * 64)
     with pytest.raises(BadNetwork, match="cannot be read"):
-        networks.build("small-resnet10", 3, weights=str(tmp_path / "bad.safetensors"))
+        catalogue.build("small-resnet10", 3, weights=str(tmp_path / "bad.safetensors"))
     (tmp_path / "w.pt").write_bytes(b"\x80\x04.")
     with pytest.raises(BadNetwork, match="neither a .safetensors file nor"):
-        networks.build("small-resnet10", 3, weights=str(tmp_path / "w.pt"))
+        catalogue.build("small-resnet10", 3, weights=str(tmp_path / "w.pt"))
     with pytest.raises(BadNetwork, match="torchvision has no weights for small-resnet10"):
-        networks.build("small-resnet10", 3, weights="torchvision")
+        catalogue.build("small-resnet10", 3, weights="torchvision")
 
 
 @pytest.mark.parametrize(("name", "size"), [("googlenet", 64), ("vit_b_32", 64)])
@@ -179,7 +179,7 @@ def test_torchvision_weights_fit_without_side_heads_and_at_other_sizes(
         return offered
 
     monkeypatch.setattr(WeightsEnum, "get_state_dict", offer)
-    model = networks.build(name, 3, weights="torchvision", image_size=size)
+    model = catalogue.build(name, 3, weights="torchvision", image_size=size)
     assert told == {"progress": False, "check_hash": True, "weights_only": True}
     state = model.state_dict()
     same = [k for k in state if k in offered and state[k].shape == offered[k].shape]
@@ -195,13 +195,13 @@ def test_without_a_network_torchvision_weights_are_refused(
 
     monkeypatch.setattr(WeightsEnum, "get_state_dict", away)
     with pytest.raises(BadNetwork, match="resnet18 cannot be fetched: .*no route"):
-        networks.build("resnet18", 3, weights="torchvision")
+        catalogue.build("resnet18", 3, weights="torchvision")
 
 
 def test_the_shared_half_resnet_loads_as_ours() -> None:
     if not HALF_RESNET18.is_file():
         pytest.skip("not here: the weights that first figures were made with")
-    model = networks.build("small-resnet18", 10, weights=str(HALF_RESNET18), image_size=32)
+    model = catalogue.build("small-resnet18", 10, weights=str(HALF_RESNET18), image_size=32)
     assert model.get_parameter("fc.weight").shape == (10, 256)
 
 
@@ -211,15 +211,15 @@ def test_the_shared_half_resnet_loads_as_ours() -> None:
 @pytest.mark.parametrize("name", ["small-resnet10", "squeezenet1_1", "vit_b_32"])
 def test_a_grown_head_answers_as_before(name: str) -> None:
     size = 32 if name != "squeezenet1_1" else 64
-    model = networks.build(name, 3, image_size=size)
+    model = catalogue.build(name, 3, image_size=size)
     x = torch.randn(8, 3, size, size)
-    path, layer = networks.head(model)
+    path, layer = catalogue.head(model)
     rows = {n: p.detach().clone() for n, p in layer.named_parameters()}
     with torch.no_grad():
         before = model(x)
-        networks.grow_head(model, 6)
+        catalogue.grow_head(model, 6)
         after = model(x)
-    assert networks.head(model)[0] == path and networks.n_outputs(layer) == 6
+    assert catalogue.head(model)[0] == path and catalogue.n_outputs(layer) == 6
     for n, p in layer.named_parameters():
         assert torch.equal(p[:3], rows[n]) and p.requires_grad, n
     assert torch.allclose(after[:, :3], before, atol=1e-5)
@@ -235,19 +235,19 @@ def test_a_new_row_never_wins_at_the_moment_of_growth() -> None:
     model = nn.Sequential(layer)
     x = torch.randn(200, 4)
     before = model(x).argmax(1)
-    networks.grow_head(model, 9)
+    catalogue.grow_head(model, 9)
     assert torch.equal(model(x).argmax(1), before)
 
 
 def test_a_head_grows_only() -> None:
-    model = networks.build("small-resnet10", 3)
+    model = catalogue.build("small-resnet10", 3)
     weight = model.get_parameter("fc.weight")
-    networks.grow_head(model, 3)
+    catalogue.grow_head(model, 3)
     assert model.get_parameter("fc.weight") is weight
     with pytest.raises(BadNetwork, match="3 classes cannot shrink to 2"):
-        networks.grow_head(model, 2)
+        catalogue.grow_head(model, 2)
     with pytest.raises(BadNetwork, match="no Linear or Conv2d"):
-        networks.head(nn.ReLU())
+        catalogue.head(nn.ReLU())
 
 
 # -- input and versions ---------------------------------------------------------------------------
@@ -256,12 +256,12 @@ def test_a_head_grows_only() -> None:
 def test_pixels_become_the_input() -> None:
     images = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
     mean, std = (10.0, 20.0, 30.0), (2.0, 4.0, 8.0)
-    x = networks.to_float(torch.from_numpy(images), mean, std)
+    x = catalogue.to_float(torch.from_numpy(images), mean, std)
     shifted = images.astype(np.float32) - np.array(mean, np.float32)
     expected = (shifted / np.array(std, np.float32)).transpose(0, 3, 1, 2)
     assert x.dtype == torch.float32 and x.is_contiguous()
     assert np.array_equal(x.numpy(), expected)
-    last = networks.to_float(
+    last = catalogue.to_float(
         torch.from_numpy(images),
         mean,
         std,
@@ -280,8 +280,8 @@ def spec(**values: object) -> NetworkSpec:
 
 
 def test_a_network_is_rebuilt_from_its_spec_and_weights() -> None:
-    model = networks.build("small-resnet10", 5, seed=9)  # room for 3 more labels
-    again = networks.rebuild(spec(), model.state_dict())
+    model = catalogue.build("small-resnet10", 5, seed=9)  # room for 3 more labels
+    again = catalogue.rebuild(spec(), model.state_dict())
     x = torch.randn(2, 3, 16, 16)
     with torch.no_grad():
         assert torch.equal(again(x), model(x))
@@ -289,9 +289,9 @@ def test_a_network_is_rebuilt_from_its_spec_and_weights() -> None:
     state = dict(model.state_dict())
     del state["fc.weight"]
     with pytest.raises(BadNetwork, match=r"lack fc\.weight"):
-        networks.rebuild(spec(), state)
+        catalogue.rebuild(spec(), state)
     with pytest.raises(BadNetwork, match=r"fc\.weight"):
-        networks.rebuild(spec(classes=list("abcdefg")), model.state_dict())
+        catalogue.rebuild(spec(classes=list("abcdefg")), model.state_dict())
 
 
 def test_a_spec_survives_json() -> None:
@@ -320,24 +320,24 @@ def test_a_spec_that_is_none_is_damage(wrong: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("name", ["small-resnet10", "mobilenet_v3_small", "shufflenet_v2_x0_5"])
 def test_a_shell_that_is_filled_answers_as_the_network_that_the_tensors_are_from(name: str) -> None:
-    model, x = networks.build(name, 3, seed=1, image_size=32), torch.rand(2, 3, 32, 32)
-    shell = networks.shell(name, 3, image_size=32)
-    assert networks.is_hollow(shell)
+    model, x = catalogue.build(name, 3, seed=1, image_size=32), torch.rand(2, 3, 32, 32)
+    shell = catalogue.shell(name, 3, image_size=32)
+    assert catalogue.is_hollow(shell)
     wider = {n: t.double() if t.is_floating_point() else t for n, t in model.state_dict().items()}
-    networks.fill(shell, wider)
-    assert not networks.is_hollow(shell) and not shell.training
+    catalogue.fill(shell, wider)
+    assert not catalogue.is_hollow(shell) and not shell.training
     with torch.no_grad():
         assert torch.equal(shell(x), model(x))
     with pytest.raises(RuntimeError, match="size mismatch"):
-        networks.fill(networks.shell(name, 4, image_size=32), model.state_dict())
+        catalogue.fill(catalogue.shell(name, 4, image_size=32), model.state_dict())
 
 
 def test_shells_of_one_network_are_filled_each_for_itself() -> None:
-    models = [networks.build("small-resnet10", 3, seed=seed, image_size=32) for seed in (1, 2)]
-    shells = [networks.shell("small-resnet10", 3, image_size=32) for _ in range(3)]
+    models = [catalogue.build("small-resnet10", 3, seed=seed, image_size=32) for seed in (1, 2)]
+    shells = [catalogue.shell("small-resnet10", 3, image_size=32) for _ in range(3)]
     for shell, model in zip(shells, models, strict=False):
-        networks.fill(shell, model.state_dict())
-    assert networks.is_hollow(shells[2])
+        catalogue.fill(shell, model.state_dict())
+    assert catalogue.is_hollow(shells[2])
     x = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
         for shell, model in zip(shells, models, strict=False):
@@ -348,5 +348,5 @@ def test_a_network_that_holds_more_than_its_state_stays_hollow() -> None:
     with torch.device("meta"):
         model = torch.nn.BatchNorm1d(2)
         model.register_buffer("own", torch.ones(1), persistent=False)
-    networks.fill(model, torch.nn.BatchNorm1d(2).state_dict())
-    assert networks.is_hollow(model)
+    catalogue.fill(model, torch.nn.BatchNorm1d(2).state_dict())
+    assert catalogue.is_hollow(model)

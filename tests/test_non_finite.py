@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from learndrop import checkpoint
+from learndrop.disk.registry import Registry
 from learndrop.errors import BadSettings
-from learndrop.keeping import Keeper
-from learndrop.messages import Sample
-from learndrop.registry import Registry
-from learndrop.returning import is_finite
+from learndrop.learning import checkpoint
+from learndrop.learning.keeping import Keeper
+from learndrop.learning.returning import is_finite
 from learndrop.settings import Settings, load_settings
+from learndrop.stream.messages import Sample
 from tests.learning import quick_learner, quick_settings
 from tests.senders import CLASSES, samples
 from tests.soak.non_finite import not_finite, settings_refused, spoil_checkpoints

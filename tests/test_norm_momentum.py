@@ -3,9 +3,9 @@
 import pytest
 from torch import nn
 
-from learndrop import datasets
-from learndrop.messages import Sample
-from learndrop.norm_momentum import NEWEST, batch_norms, follow_closely
+from learndrop.images import datasets
+from learndrop.networks.norm_momentum import NEWEST, batch_norms, follow_closely
+from learndrop.stream.messages import Sample
 from tests.learning import quick_learner
 
 

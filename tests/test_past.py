@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.children import to_environment
-from learndrop.archive import Archive
 from learndrop.bench.past import play, rows
 from learndrop.cli import app
+from learndrop.disk.archive import Archive
 from learndrop.errors import NotFound
 from tests.learning import digits, quick_settings
 

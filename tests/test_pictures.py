@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from learndrop.errors import BadPicture
-from learndrop.headers import claim
-from learndrop.pictures import Fit, PictureLimits, array_to_input, to_input
+from learndrop.images.headers import claim
+from learndrop.images.pictures import Fit, PictureLimits, array_to_input, to_input
 
 Pixels = NDArray[np.uint8]
 SEED = np.random.default_rng(7)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from learndrop import networks, precision
-from learndrop.chain import Chain
 from learndrop.errors import DamagedFile
-from learndrop.precision import Choice, choose
-from learndrop.units import cut
+from learndrop.networks import catalogue, precision
+from learndrop.networks.chain import Chain
+from learndrop.networks.precision import Choice, choose
+from learndrop.networks.units import cut
 
 CPU = torch.device("cpu")
 BATCH = torch.zeros(4, 3, 16, 16)
@@ -17,7 +17,7 @@ BATCH = torch.zeros(4, 3, 16, 16)
 
 @pytest.fixture(scope="module")
 def chain() -> Chain:
-    return cut(networks.build("small-resnet10", 3), torch.zeros(1, 3, 16, 16))
+    return cut(catalogue.build("small-resnet10", 3), torch.zeros(1, 3, 16, 16))
 
 
 def test_the_fastest_of_four_is_taken(chain: Chain) -> None:

@@ -9,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from deploy.embedded import EmbeddedRedis
-from learndrop.keyring import create
+from learndrop.disk.keyring import create
 from service.app import create_app
 from tests.servers import server, settings_on
 from tests.services import NPZ, ingress, is_problem, npz, pixels

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from learndrop import drifts
-from learndrop.learner import Learner
-from learndrop.life import Recovery
+from learndrop.learning import drifts
+from learndrop.learning.learner import Learner
+from learndrop.learning.life import Recovery
 from tests.learning import learned
 
 DEPTH = 5  # units dropped: all but the head

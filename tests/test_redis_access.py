@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 
 from deploy.embedded import EmbeddedRedis
-from learndrop.board import ServiceBoard, WorkerBoard
-from learndrop.connections import connect, connect_async
-from learndrop.consumer import RedisConsumer
-from learndrop.deletions import Deletions, Request
 from learndrop.errors import BadSettings, StreamAway
-from learndrop.messages import Sample
-from learndrop.publisher import RedisPublisher
+from learndrop.server.board import ServiceBoard, WorkerBoard
+from learndrop.server.connections import connect, connect_async
 from learndrop.settings import Settings, load_settings
-from learndrop.taking import Once
+from learndrop.stream.consumer import RedisConsumer
+from learndrop.stream.messages import Sample
+from learndrop.stream.publisher import RedisPublisher
+from learndrop.stream.taking import Once
+from learndrop.upkeep.deletions import Deletions, Request
 from tests.cutting import Cuts, cutting
 from tests.servers import client_of, require_server, token
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from learndrop.disk.registry import Registry
+from learndrop.disk.turns import T
 from learndrop.errors import DamagedFile, NoModel, NotFound, NotLeading
-from learndrop.registry import Registry
-from learndrop.turns import T
 from tests.crashes import Story
 from tests.registries import (
     ABOUT,
@@ -236,14 +236,17 @@ def test_a_read_only_folder_can_be_read(registry: Registry) -> None:
 
 
 def test_the_registry_needs_no_torch() -> None:
-    program = "import sys, learndrop.registry, learndrop.spec; assert 'torch' not in sys.modules"
+    program = (
+        "import sys, learndrop.disk.registry, learndrop.networks.spec;"
+        " assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, check=True)
 
 
 def test_a_process_that_was_paused_in_the_middle_stops_no_other_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("learndrop.shelf.LONGEST_CHANGE_S", 0.05)
+    monkeypatch.setattr("learndrop.disk.shelf.LONGEST_CHANGE_S", 0.05)
     registry = Registry(tmp_path)
     registry.publish({"head": b"1"}, {})
     with open(tmp_path / "LOCK") as paused:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from learndrop import files
-from learndrop.registry import Registry
+from learndrop.disk import files
+from learndrop.disk.registry import Registry
 from tests.crashes import Crash, CrashAt, Story, raise_crash
 from tests.registries import ABOUT, PARTS, REPOSITORY, blob_of, blobs, parts, registry
 
@@ -64,7 +64,7 @@ def test_a_process_that_dies_at_any_step_leaves_the_old_version_or_the_new(
     program = """
 import os, sys
 import pytest
-from learndrop.registry import Registry
+from learndrop.disk.registry import Registry
 from pathlib import Path
 from tests.crashes import CrashAt
 CrashAt(pytest.MonkeyPatch(), int(sys.argv[2]), lambda: os._exit(9))

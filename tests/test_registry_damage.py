@@ -10,8 +10,8 @@ from pathlib import Path
 import orjson
 import pytest
 
+from learndrop.disk.registry import Registry
 from learndrop.errors import DamagedFile, UnknownFileFormat
-from learndrop.registry import Registry
 from tests.registries import ABOUT, PARTS, blob_of, flip, manifest, parts, registry
 
 __all__ = ["registry"]

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from learndrop import checkpoint
-from learndrop.labels import Labels
+from learndrop.learning import checkpoint
+from learndrop.learning.labels import Labels
 from tests.learning import digits, learn, quick_learner, quick_settings
 
 

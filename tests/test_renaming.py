@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from learndrop.renaming import are_missing, kept_together, renamed_share, renames
+from learndrop.drift.renaming import are_missing, kept_together, renamed_share, renames
 
 TRIAL = 128
 

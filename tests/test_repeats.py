@@ -14,14 +14,14 @@ import pytest
 from fastapi.testclient import TestClient
 
 from deploy.embedded import EmbeddedRedis
-from learndrop import repeats
-from learndrop.answers import Answers
+from learndrop.answers.kept import Answers
 from learndrop.errors import BadInput, OtherContent, StillRunning, StreamAway
-from learndrop.keys import Keys
-from learndrop.messages import Sample
-from learndrop.publisher import RedisPublisher
-from learndrop.repeats import Repeats
+from learndrop.server.keys import Keys
 from learndrop.settings import Settings, load_settings
+from learndrop.stream.messages import Sample
+from learndrop.stream.publisher import RedisPublisher
+from learndrop.upkeep import repeats
+from learndrop.upkeep.repeats import Repeats
 from service.app import create_app
 from tests.servers import client_of, leading, server, settings_on
 from tests.services import NPZ, ingress, is_problem, npz, pixels

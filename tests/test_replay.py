@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from learndrop.replay import DISOWNED, ReplayBuffer
+from learndrop.replay.buffer import DISOWNED, ReplayBuffer
 
 
 def make_buffer(samples: int = 10, max_bytes: int = 10**9, old: float = 0.0) -> ReplayBuffer:

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from deploy.embedded import EmbeddedRedis
-from learndrop.answers import Answers
-from learndrop.dead_letters import DeadLetters
-from learndrop.keys import Keys
-from learndrop.messages import Sample
-from learndrop.publisher import RedisPublisher
+from learndrop.answers.kept import Answers
+from learndrop.server.keys import Keys
 from learndrop.settings import Settings, load_settings
+from learndrop.stream.messages import Sample
+from learndrop.stream.publisher import RedisPublisher
+from learndrop.upkeep.dead_letters import DeadLetters
 from service.app import create_app
 from service.metrics import ServiceMetrics
 from service.retention import Retention

@@ -11,13 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from learndrop import checkpoint, units
-from learndrop.directedness import DirectednessScorer
-from learndrop.function_change import FunctionScorer, cka
-from learndrop.gradients import GradientScorer
-from learndrop.networks import build
-from learndrop.scorers import BOUNDS, KEYS, ShareScorer, Together, make_scorer
-from learndrop.scores import Scorer
+from learndrop.learning import checkpoint
+from learndrop.networks import units
+from learndrop.networks.catalogue import build
+from learndrop.scores.directedness import DirectednessScorer
+from learndrop.scores.function_change import FunctionScorer, cka
+from learndrop.scores.gradients import GradientScorer
+from learndrop.scores.score import Scorer
+from learndrop.scores.scorers import BOUNDS, KEYS, ShareScorer, Together, make_scorer
 from tests.learning import digits, quick_learner, quick_settings
 
 NAMES = sorted(KEYS)

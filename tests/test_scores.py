@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from learndrop.scores import MotionScorer
+from learndrop.scores.score import MotionScorer
 
 
 def run(steps: list[float], rate: float, start: float = 10.0) -> dict[str, float]:

@@ -13,9 +13,9 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from deploy.embedded import EmbeddedRedis
-from learndrop.audit import AuditTrail
-from learndrop.keyring import create, revoke, rotate
+from learndrop.disk.keyring import create, revoke, rotate
 from learndrop.logs import HIDDEN
+from learndrop.upkeep.audit import AuditTrail
 from service import auth, key_watch
 from service.app import create_app
 from service.dependencies import ADMIN

@@ -14,8 +14,8 @@ import pytest
 from fastapi.routing import APIRoute
 
 from deploy.children import ROOT
+from learndrop.disk.keyring import create, revoke, rotate
 from learndrop.errors import BadSettings, NotFound
-from learndrop.keyring import create, revoke, rotate
 from learndrop.settings import load_settings
 from service import auth, routes
 from service.app import create_app

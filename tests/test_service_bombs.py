@@ -14,7 +14,7 @@ import pytest
 
 from deploy.children import Child
 from deploy.embedded import EmbeddedRedis, free_port
-from learndrop.keys import Keys
+from learndrop.server.keys import Keys
 from learndrop.settings import Settings
 from tests.bombs import jpeg_claiming, npz_bomb, npz_that_lies, png_claiming
 from tests.servers import client_of, server, settings_on

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from learndrop.errors import TooLong
-from learndrop.pictures import DEFAULT_LIMITS, Fit, PictureLimits, to_input
+from learndrop.images.pictures import DEFAULT_LIMITS, Fit, PictureLimits, to_input
 from tests.services import as_files, encoded, ingress, is_problem, listening_app, memory_app, pixels
 
 GOOD = encoded(pixels()[0])

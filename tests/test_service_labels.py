@@ -16,10 +16,10 @@ from PIL import Image
 
 from deploy.embedded import EmbeddedRedis
 from learndrop.client import AsyncClient, Client
+from learndrop.disk.keyring import create
 from learndrop.errors import ServerRefused
-from learndrop.keyring import create
-from learndrop.keys import Keys
-from learndrop.messages import Sample
+from learndrop.server.keys import Keys
+from learndrop.stream.messages import Sample
 from service.app import create_app
 from tests.commands import learndrop
 from tests.published import CLASSES, publish

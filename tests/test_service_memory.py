@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from deploy.embedded import EmbeddedRedis
+from learndrop.disk.keyring import create
 from learndrop.errors import Busy
-from learndrop.keyring import create
 from service.app import create_app
 from tests.published import publish
 from tests.servers import client_of, require_server, settings_on

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from learndrop.disk.keyring import create
 from learndrop.errors import BadInput, BadSettings
-from learndrop.keyring import create
 from learndrop.settings import load_settings
 from tests.services import NPZ, Ingress, ingress, is_problem, npz, pixels
 

@@ -12,9 +12,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from deploy.embedded import EmbeddedRedis
-from learndrop.keys import Keys
-from learndrop.messages import Sample
-from learndrop.pictures import to_input
+from learndrop.images.pictures import to_input
+from learndrop.server.keys import Keys
+from learndrop.stream.messages import Sample
 from service.app import create_app
 from tests.servers import client_of, server, settings_on
 from tests.services import (

@@ -12,12 +12,12 @@ from fastapi.testclient import TestClient
 from structlog.testing import capture_logs
 
 from deploy.embedded import EmbeddedRedis
-from learndrop.board import WorkerBoard
+from learndrop.disk.registry import Registry
 from learndrop.events import Event
-from learndrop.keys import Keys
-from learndrop.publisher import RedisPublisher
-from learndrop.registry import Registry
+from learndrop.server.board import WorkerBoard
+from learndrop.server.keys import Keys
 from learndrop.settings import load_settings
+from learndrop.stream.publisher import RedisPublisher
 from service import durability
 from service.app import create_app
 from service.durability import Durability

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 
+from learndrop.disk.registry import Registry, Version
+from learndrop.disk.turns import Doing, T
 from learndrop.errors import Busy, DamagedFile, NoModel
-from learndrop.registry import Registry, Version
 from learndrop.settings import load_settings
-from learndrop.turns import Doing, T
 from service import serving as serving_module
 from service.metrics import ServiceMetrics
 from service.model import Model

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from learndrop import checkpoint, datasets
 from learndrop.bench.streams import drifting
-from learndrop.learner import Learner
-from learndrop.skew import log_shares
+from learndrop.images import datasets
+from learndrop.learning import checkpoint
+from learndrop.learning.learner import Learner
+from learndrop.training.skew import log_shares
 from tests.learning import digits, learn, quick_learner, quick_settings
 
 NAMES = tuple("0123456789")

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from deploy.embedded import EmbeddedRedis
-from learndrop.account import Counts
 from learndrop.settings import Settings
+from learndrop.stream.account import Counts
 from tests.processes import Processes, processes, wait_until
 from tests.servers import server, settings_on
 from tests.test_worker_kills import Service, grown

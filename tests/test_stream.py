@@ -9,11 +9,11 @@ import time
 import numpy as np
 import pytest
 
-from learndrop.account import Counts
 from learndrop.errors import StreamFull, TooLarge
-from learndrop.messages import Sample
-from learndrop.publisher import RedisPublisher
-from learndrop.stream import Entry
+from learndrop.stream.account import Counts
+from learndrop.stream.contract import Entry
+from learndrop.stream.messages import Sample
+from learndrop.stream.publisher import RedisPublisher
 from tests.servers import server
 from tests.streams import InMemory, Place, Places, ids, learn, make, place, sample
 

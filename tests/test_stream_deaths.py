@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from learndrop.account import Counts
-from learndrop.ids import START
+from learndrop.server.ids import START
+from learndrop.stream.account import Counts
 from tests.servers import server
 from tests.streams import (
     Place,

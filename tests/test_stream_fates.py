@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from learndrop.errors import NotFound
-from learndrop.fates import Fate
-from learndrop.ids import START
+from learndrop.server.ids import START
+from learndrop.stream.fates import Fate
 from tests.servers import server
 from tests.streams import (
     OnServer,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from deploy.embedded import EmbeddedRedis
-from learndrop.account import Counts
-from learndrop.consumer import RedisConsumer
 from learndrop.errors import BadInput, StreamAway, StreamFull
+from learndrop.stream.account import Counts
+from learndrop.stream.consumer import RedisConsumer
 from tests.servers import require_server, server, settings_on
 from tests.streams import (
     BY_HAND,

@@ -9,16 +9,16 @@ import pytest
 import redis
 
 from deploy.embedded import EmbeddedRedis
-from learndrop.account import Counts
-from learndrop.board import WorkerBoard
-from learndrop.consumer import RedisConsumer
 from learndrop.errors import BadSettings, StreamAway, StreamFull
 from learndrop.events import Event
-from learndrop.ids import START
-from learndrop.keys import GROUP
-from learndrop.lease import Lease
-from learndrop.publisher import RedisPublisher
+from learndrop.server.board import WorkerBoard
+from learndrop.server.ids import START
+from learndrop.server.keys import GROUP
+from learndrop.server.lease import Lease
 from learndrop.settings import load_settings
+from learndrop.stream.account import Counts
+from learndrop.stream.consumer import RedisConsumer
+from learndrop.stream.publisher import RedisPublisher
 from tests.servers import leading, require_server, server, settings_on
 from tests.streams import (
     OnServer,

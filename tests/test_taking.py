@@ -11,13 +11,13 @@ import pytest
 
 from deploy.embedded import EmbeddedRedis
 from learndrop.errors import OtherContent, ShareFull, StreamFull, TooLarge
-from learndrop.keys import Keys
-from learndrop.memory_stream import MemoryStream
-from learndrop.messages import Sample
-from learndrop.publisher import RedisPublisher
+from learndrop.server.keys import Keys
 from learndrop.settings import Settings, load_settings
-from learndrop.stream import Consumer
-from learndrop.taking import Once, Taken
+from learndrop.stream.contract import Consumer
+from learndrop.stream.memory_stream import MemoryStream
+from learndrop.stream.messages import Sample
+from learndrop.stream.publisher import RedisPublisher
+from learndrop.stream.taking import Once, Taken
 from tests.servers import client_of, leading, require_server, server, settings_on
 
 __all__ = ["server"]

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from learndrop.tensor_file import NAMES, PIECE_BYTES, Digest, pieces
+from learndrop.disk.tensor_file import NAMES, PIECE_BYTES, Digest, pieces
 
 
 def whole(tensors: dict[str, Tensor]) -> bytes:

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from learndrop import checkpoint
-from learndrop.learner import Learner
-from learndrop.moving import abandon_thaw
-from learndrop.progress import Progress
-from learndrop.settling import Settling
-from learndrop.thawing import Thawing
+from learndrop.dropping.settling import Settling
+from learndrop.dropping.thawing import Thawing
+from learndrop.learning import checkpoint
+from learndrop.learning.learner import Learner
+from learndrop.learning.moving import abandon_thaw
+from learndrop.training.progress import Progress
 from tests.learning import digits, learn, learned, quick_settings
 
 CUT = 3

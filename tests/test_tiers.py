@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from learndrop.tiers import FileTier, MemoryTier, Tier
+from learndrop.features.tiers import FileTier, MemoryTier, Tier
 
 
 def tiers(folder: Path, budget: int = 1000) -> list[Tier]:

@@ -9,8 +9,9 @@ from deploy.children import ROOT
 
 MODULES = """
 service.routes.samples service.routes.predictions service.serving service.app service.decoder
-learndrop.client learndrop.stream learndrop.board learndrop.answers learndrop.registry
-learndrop.pictures learndrop.settings learndrop.cli learndrop.bench.plans learndrop.bench.command
+learndrop.client learndrop.stream.contract learndrop.server.board learndrop.answers.kept
+learndrop.disk.registry learndrop.images.pictures learndrop.settings learndrop.cli
+learndrop.bench.plans learndrop.bench.command
 worker.__main__ worker.loop tests.tiny_worker
 """.split()
 
@@ -41,8 +42,8 @@ def test_a_decoder_needs_nothing_but_what_decodes() -> None:
 def test_answering_and_learning_with_a_network_of_our_own_leave_what_is_slow_out() -> None:
     """torch's compiler and what pulls it in, scikit-learn: 160 MiB and seconds at every start."""
     code = (
-        "import service.model, learndrop.learner as learner;"
-        "from learndrop.datasets import load; from learndrop.messages import Sample;"
+        "import service.model, learndrop.learning.learner as learner;"
+        "from learndrop.images.datasets import load; from learndrop.stream.messages import Sample;"
         "from learndrop.settings import Settings;"
         "data = load('digits', 32, 16);"
         "samples = [Sample(i, l, 0.0) for i, l in zip(data.images, data.labels)];"

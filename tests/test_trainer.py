@@ -12,11 +12,11 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from learndrop import heads
-from learndrop.by_hand import by_hand
-from learndrop.chain import Chain
-from learndrop.graphs import AFTER
-from learndrop.learner import Learner
+from learndrop.learning.learner import Learner
+from learndrop.networks import heads
+from learndrop.networks.by_hand import by_hand
+from learndrop.networks.chain import Chain
+from learndrop.training.graphs import AFTER
 from tests.learning import digits, quick_learner, quick_settings
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

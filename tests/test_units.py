@@ -10,10 +10,10 @@ from torch import Tensor, fx, nn
 from torchvision.models.resnet import BasicBlock
 from torchvision.models.swin_transformer import ShiftedWindowAttention
 
-from learndrop import networks
 from learndrop.errors import BadNetwork
-from learndrop.tracing import Trace, trace
-from learndrop.units import Chain, chain_at, cut, legal_cuts
+from learndrop.networks import catalogue
+from learndrop.networks.tracing import Trace, trace
+from learndrop.networks.units import Chain, chain_at, cut, legal_cuts
 
 PLAIN = [f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn")]
 RESNETS = [f"resnet{depth}" for depth in (18, 34, 50, 101, 152)]
@@ -41,7 +41,7 @@ def example(name: str) -> Tensor:
 
 
 def built(name: str) -> nn.Module:
-    return networks.build(name, 10, image_size=LARGER.get(name, 32))
+    return catalogue.build(name, 10, image_size=LARGER.get(name, 32))
 
 
 def recorded(model: nn.Module, traced: Trace, x: Tensor) -> dict[fx.Node, Tensor]:
@@ -125,12 +125,12 @@ def whole_tails(name: str) -> None:
 
 
 def small() -> tuple[nn.Module, Chain]:
-    model = networks.build("small-resnet10", 4)
+    model = catalogue.build("small-resnet10", 4)
     return model, cut(model, torch.zeros(1, 3, 16, 16))
 
 
 def names(name: str, size: int = 32) -> list[str]:
-    model = networks.build(name, 10, image_size=size)
+    model = catalogue.build(name, 10, image_size=size)
     return [unit.name for unit in cut(model, torch.zeros(1, 3, size, size)).units]
 
 
@@ -155,7 +155,7 @@ def test_the_head_is_a_unit_of_one_layer_and_the_pool_belongs_before_it() -> Non
 
 
 def test_vgg_ends_its_units_after_pools() -> None:
-    model = networks.build("vgg13_bn", 10)
+    model = catalogue.build("vgg13_bn", 10)
     chain = cut(model, torch.zeros(1, 3, 64, 64))
     sides = [unit.out_shape[1] for unit in chain.units[:5]]
     assert sides == [32, 16, 8, 4, 2]
@@ -184,7 +184,7 @@ def test_each_parameter_is_in_one_unit_and_keeps_its_name() -> None:
 
 def test_state_goes_between_network_and_chain() -> None:
     model, chain = small()
-    other = networks.build("small-resnet10", 4, seed=1)
+    other = catalogue.build("small-resnet10", 4, seed=1)
     chain.load_state_dict(other.state_dict())
     x = torch.randn(2, 3, 16, 16)
     with torch.no_grad():
@@ -197,7 +197,7 @@ def test_state_goes_between_network_and_chain() -> None:
     with pytest.raises(BadNetwork, match=r"fc\.weight"):
         chain.load_state_dict({**other.state_dict(), "fc.weight": torch.zeros(5, 128)})
     assert all(torch.equal(before[n], t) for n, t in chain.state_dict().items())
-    fresh = networks.build("small-resnet10", 4, seed=2)
+    fresh = catalogue.build("small-resnet10", 4, seed=2)
     fresh.load_state_dict(chain.state_dict())
 
 
@@ -249,7 +249,7 @@ def test_batchnorm_alone_stands_still_where_it_is_told_to() -> None:
 def test_a_tail_trains_as_the_same_part_of_the_network_does(name: str, k: int) -> None:
     """Same seed, same dropout, same statistics, same gradients: exactly."""
     size = LARGER.get(name, 64)
-    model = networks.build(name, 10, image_size=size)
+    model = catalogue.build(name, 10, image_size=size)
     if name == "swin_t":  # its functional dropout would be frozen into a careless trace
         for module in model.modules():
             if isinstance(module, ShiftedWindowAttention):
@@ -437,11 +437,11 @@ def test_what_cannot_be_followed_is_refused_with_the_place() -> None:
     with pytest.raises(BadNetwork, match="nothing to learn"):
         cut(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), x)
     with pytest.raises(BadNetwork, match="cannot take an input of 3 x 8 x 8"):
-        cut(networks.build("vgg11", 2), x)
+        cut(catalogue.build("vgg11", 2), x)
 
 
 def test_cutting_leaves_modes_and_numbers_as_they_were() -> None:
-    model = networks.build("small-resnet10", 4)
+    model = catalogue.build("small-resnet10", 4)
     model.train()
     model.get_submodule("layer2").eval()
     before = {n: t.clone() for n, t in model.state_dict().items()}

@@ -12,13 +12,14 @@ from fastapi.testclient import TestClient
 from structlog.testing import capture_logs
 
 from deploy.embedded import EmbeddedRedis
-from learndrop import checkpoint, datasets
 from learndrop.bench.streams import drifting
-from learndrop.datasets import Data
-from learndrop.learner import Learner
-from learndrop.registry import Registry
-from learndrop.unlabelled import LEAST, MOST, Newest, Shift, Sureness, unsure_of
-from learndrop.worlds import world
+from learndrop.disk.registry import Registry
+from learndrop.drift.unlabelled import LEAST, MOST, Newest, Shift, Sureness, unsure_of
+from learndrop.images import datasets
+from learndrop.images.datasets import Data
+from learndrop.images.worlds import world
+from learndrop.learning import checkpoint
+from learndrop.learning.learner import Learner
 from service.app import create_app
 from tests.learning import quick_learner, quick_settings
 from tests.servers import server, settings_on

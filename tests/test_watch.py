@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from learndrop.watch import Alarm, Verdict, Watch
+from learndrop.drift.watch import Alarm, Verdict, Watch
 
 CLASSES = 4
 

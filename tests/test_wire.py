@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from learndrop.errors import BadPicture
-from learndrop.pictures import PictureLimits
+from learndrop.images.pictures import PictureLimits
 from service.inputs import Shape
 from service.wire import ANSWER_BYTES, MOST_MESSAGE_CHARS, Ask, Head, error_of, refusal_answer
 

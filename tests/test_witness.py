@@ -11,13 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from learndrop import checkpoint, returning
-from learndrop.learner import Learner
-from learndrop.life import Report
-from learndrop.messages import Sample
-from learndrop.probation import Probation
-from learndrop.versions import pack
-from learndrop.witness import Witness, call, dismiss
+from learndrop.drift.witness import Witness
+from learndrop.dropping.probation import Probation
+from learndrop.learning import checkpoint, returning
+from learndrop.learning.learner import Learner
+from learndrop.learning.life import Report
+from learndrop.learning.trial import call, dismiss
+from learndrop.learning.versions import pack
+from learndrop.stream.messages import Sample
 from tests.learning import digits, learned, quick_settings
 
 DEPTH = 5  # units dropped

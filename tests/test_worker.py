@@ -15,14 +15,14 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.embedded import EmbeddedRedis, free_port
-from learndrop import checkpoint
-from learndrop.account import Counts
-from learndrop.board import ServiceBoard
-from learndrop.keys import Keys
-from learndrop.messages import Sample
-from learndrop.publisher import RedisPublisher
-from learndrop.registry import Registry
+from learndrop.disk.registry import Registry
+from learndrop.learning import checkpoint
+from learndrop.server.board import ServiceBoard
+from learndrop.server.keys import Keys
 from learndrop.settings import Settings
+from learndrop.stream.account import Counts
+from learndrop.stream.messages import Sample
+from learndrop.stream.publisher import RedisPublisher
 from tests.processes import Processes, processes, wait_until
 from tests.servers import client_of, require_server, server, settings_on
 

@@ -13,10 +13,10 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.embedded import free_port
-from learndrop.account import Counts
 from learndrop.errors import DidNotStart
-from learndrop.gap import Gap
 from learndrop.settings import load_settings
+from learndrop.stream.account import Counts
+from learndrop.stream.gap import Gap
 from worker.account import Account
 from worker.health import MOST_THREADS, answering
 from worker.metrics import WorkerMetrics

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from deploy.embedded import EmbeddedRedis
-from learndrop.account import Counts
-from learndrop.keys import Keys
-from learndrop.publisher import RedisPublisher
+from learndrop.server.keys import Keys
 from learndrop.settings import Settings
+from learndrop.stream.account import Counts
+from learndrop.stream.publisher import RedisPublisher
 from tests.processes import Processes, processes, wait_until
 from tests.servers import client_of, require_server, server, settings_on
 from tests.tiny_worker import DIED, SIZE, numbered, saved

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from learndrop import worlds
 from learndrop.errors import BadInput
-from learndrop.worlds import Images, world
+from learndrop.images import worlds
+from learndrop.images.worlds import Images, world
 
 CLASSES = ["ape", "bee", "cat", "dog", "elk"]
 PICTURES = [

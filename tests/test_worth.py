@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from learndrop.worth import Candidate, most_worth
+from learndrop.answers.worth import Candidate, most_worth
 
 
 def candidate(name: str, *shares: float, labelled: bool = False) -> Candidate:

@@ -18,12 +18,12 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from learndrop import logs
-from learndrop.board import WorkerBoard
-from learndrop.consumer import RedisConsumer
 from learndrop.events import Event
-from learndrop.ids import START
-from learndrop.messages import Sample
+from learndrop.server.board import WorkerBoard
+from learndrop.server.ids import START
 from learndrop.settings import load_settings
+from learndrop.stream.consumer import RedisConsumer
+from learndrop.stream.messages import Sample
 from tests.loops import Told
 from worker.leading import Reign, Sealing, lead
 from worker.loop import run

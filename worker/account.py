@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from learndrop.account import Counts
+from learndrop.stream.account import Counts
 
 SERIES = {
     "accepted": ("learndrop_samples_accepted", "Samples the stream was ever given."),

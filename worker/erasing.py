@@ -15,10 +15,10 @@ from typing import Protocol
 
 import structlog
 
-from learndrop.deletions import Request
+from learndrop.disk.old_checkpoints import numbers, remove_through
 from learndrop.errors import LearndropError, NotLeading
-from learndrop.old_checkpoints import numbers, remove_through
 from learndrop.settings import Settings
+from learndrop.upkeep.deletions import Request
 from worker.metrics import WorkerMetrics
 
 LOOK_S = 60.0
@@ -32,21 +32,21 @@ log = structlog.get_logger()
 
 
 class Forgets(Protocol):
-    """What is asked of a learner's samples: see learndrop.forgetting.Forgetting."""
+    """What is asked of a learner's samples: see learndrop.learning.forgetting.Forgetting."""
 
     def forget(self, stream_ids: Sequence[str]) -> set[str]: ...
     def forget_before(self, unix_s: float) -> int: ...
 
 
 class Keeps(Protocol):
-    """What is asked of the archive: see learndrop.archive.Archive."""
+    """What is asked of the archive: see learndrop.disk.archive.Archive."""
 
     def erase(self, ids: Sequence[str]) -> int: ...
     def expire(self, before_s: float) -> int: ...
 
 
 class Asks(Protocol):
-    """Where requests come from and are answered: see learndrop.deletions.Deletions."""
+    """Where requests come from and are answered: see learndrop.upkeep.deletions.Deletions."""
 
     def after(self, last: str) -> list[Request]: ...
     def forgotten(self, requests: Sequence[Request], replayed: Set[str]) -> None: ...

@@ -18,8 +18,8 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from learndrop.disk.files import write_atomic
 from learndrop.errors import DidNotStart, NotLeading
-from learndrop.files import write_atomic
 from learndrop.settings import Settings
 
 

@@ -11,7 +11,7 @@ from functools import partial
 import structlog
 
 from learndrop.errors import NotLeading, StreamAway
-from learndrop.lease import Lease
+from learndrop.server.lease import Lease
 from learndrop.settings import Settings
 from worker.folder import Folder
 from worker.metrics import WorkerMetrics

@@ -14,9 +14,9 @@ import structlog
 
 from learndrop.errors import BadMessage, LearndropError, NotLeading, StreamAway
 from learndrop.events import Event
-from learndrop.messages import Sample
 from learndrop.settings import Settings
-from learndrop.stream import Consumer, Entry
+from learndrop.stream.contract import Consumer, Entry
+from learndrop.stream.messages import Sample
 from worker.heap import give_back
 from worker.parts import Parts
 from worker.schedule import Checkpoints, Versions

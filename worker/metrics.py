@@ -13,10 +13,10 @@ from typing import Any, get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.process_collector import ProcessCollector
 
-from learndrop.account import Counts
 from learndrop.events import Event, EventType
-from learndrop.gap import Gap, GapKind
-from learndrop.stream import Reason
+from learndrop.stream.account import Counts
+from learndrop.stream.contract import Reason
+from learndrop.stream.gap import Gap, GapKind
 from worker.account import Account
 from worker.feature_series import FeatureSeries, or_nan
 from worker.report import Report

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from learndrop.archive import Archive
+from learndrop.disk.archive import Archive
 from learndrop.events import Event
-from learndrop.messages import Sample
 from learndrop.settings import Settings
-from learndrop.stream import Consumer
+from learndrop.stream.contract import Consumer
+from learndrop.stream.messages import Sample
 from worker.erasing import Erasing
 from worker.metrics import WorkerMetrics
 from worker.report import Report
@@ -43,7 +43,7 @@ class Tells(Protocol):
 
 
 def as_it_is() -> None:
-    """Nobody looks after the weights: see learndrop.keeping for who does."""
+    """Nobody looks after the weights: see learndrop.learning.keeping for who does."""
 
 
 @dataclass(frozen=True)

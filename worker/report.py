@@ -9,7 +9,7 @@ from learndrop.events import Event
 
 
 class Report(Protocol):
-    """What one call of `learn` did: see learndrop.life.Report."""
+    """What one call of `learn` did: see learndrop.learning.life.Report."""
 
     @property
     def count(self) -> int: ...

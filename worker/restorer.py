@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from learndrop import checkpoint, checkpoint_files
-from learndrop.ids import START
-from learndrop.learner import Learner
+from learndrop.disk import checkpoint_files
+from learndrop.learning import checkpoint
+from learndrop.learning.learner import Learner
+from learndrop.server.ids import START
 from learndrop.settings import Settings
 
 

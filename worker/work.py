@@ -10,16 +10,16 @@ import structlog
 import torch
 from prometheus_client import CollectorRegistry
 
-from learndrop import checkpoint
-from learndrop.archive import Archive
-from learndrop.board import WorkerBoard
 from learndrop.collector import spare_what_is_there
-from learndrop.consumer import RedisConsumer
-from learndrop.deletions import Deletions
-from learndrop.forgetting import Forgetting
-from learndrop.keeping import Keeper
-from learndrop.registry import Registry
+from learndrop.disk.archive import Archive
+from learndrop.disk.registry import Registry
+from learndrop.learning import checkpoint
+from learndrop.learning.forgetting import Forgetting
+from learndrop.learning.keeping import Keeper
+from learndrop.server.board import WorkerBoard
 from learndrop.settings import Settings
+from learndrop.stream.consumer import RedisConsumer
+from learndrop.upkeep.deletions import Deletions
 from worker.cores import usable_cores
 from worker.erasing import Erasing
 from worker.health import answering

@@ -78,8 +78,8 @@ def demo(options: argparse.Namespace, console: Console) -> int:
     from deploy.demo.data import Stream
     from deploy.demo.phases import Record, plan
     from deploy.local import LocalStack
-    from learndrop.datasets import load
-    from learndrop.worlds import world
+    from learndrop.images.datasets import load
+    from learndrop.images.worlds import world
 
     world(options.input)
     out = make_folder(options.out)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from deploy.demo.phases import Phase
-from learndrop.datasets import Data, Images, endless
-from learndrop.worlds import world
+from learndrop.images.datasets import Data, Images, endless
+from learndrop.images.worlds import world
 
 HELD_OUT = 0.15
 SHIFT = 1 / 16

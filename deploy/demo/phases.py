@@ -18,7 +18,7 @@ class Phase:
 
     Attributes:
         title: for people.
-        pictures: the world of the images (learndrop.worlds).
+        pictures: the world of the images (learndrop.images.worlds).
         labels: the world of the labels.
         least: samples that are streamed in any case.
         most: samples at which a phase that waits gives up waiting.

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from deploy.demo.data import Stream
 from deploy.demo.live import View
 from deploy.demo.phases import Answer, Phase, Reading, Record, settled
-from learndrop.datasets import Images
 from learndrop.errors import DidNotStart, ServerRefused, Unavailable
+from learndrop.images.datasets import Images
 
 BATCH = 64
 AHEAD = 256

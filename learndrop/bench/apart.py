@@ -20,8 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
+from learndrop.disk.files import write_atomic
 from learndrop.errors import LearndropError
-from learndrop.files import write_atomic
 
 Kind = Literal["stream", "epochs"]
 Doers = dict[str, Callable[[dict[str, Any]], dict[str, Any]]]  # by kind: a job to its result

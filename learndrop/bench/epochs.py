@@ -43,7 +43,7 @@ def bench_epochs(
     """Train what is missing, write a JSON a run, and a page of all runs that are there.
 
     Args:
-        source: a data set as `learndrop.datasets.load` takes it.
+        source: a data set as `learndrop.images.datasets.load` takes it.
         networks: names as the setting `network` takes them.
         epochs: of full training.
         images: to train on; 0 takes all but those held out.

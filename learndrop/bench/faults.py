@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from learndrop.learner import Learner
+    from learndrop.learning.learner import Learner
 
 STRENGTH = 3.0
 """Of the noise, in standard deviations of the tensor that it is added to. At 1 a residual network

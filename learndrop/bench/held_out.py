@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from learndrop.datasets import Data, unplayed
-from learndrop.worlds import World
+from learndrop.images.datasets import Data, unplayed
+from learndrop.images.worlds import World
 
 if TYPE_CHECKING:
-    from learndrop.learner import Learner
+    from learndrop.learning.learner import Learner
 
 MOST = 256  # pictures
 FEWEST = 64  # fewer say nothing

@@ -17,7 +17,7 @@ class Job:
     """One run.
 
     Attributes:
-        data: a source as `learndrop.datasets.load` takes it.
+        data: a source as `learndrop.images.datasets.load` takes it.
         stream: a kind of `learndrop.bench.streams`.
         worlds: names; empty for those of the kind.
         length: samples in each world.

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from learndrop import datasets
 from learndrop.bench.arrivals import Arrivals
 from learndrop.bench.jobs import Job, from_json
 from learndrop.bench.operations import Operations
@@ -16,6 +15,7 @@ from learndrop.bench.play import play
 from learndrop.bench.strategies import strategy
 from learndrop.bench.strategies.strategy import Clock
 from learndrop.bench.streams import stream
+from learndrop.images import datasets
 from learndrop.settings import load_settings
 
 

@@ -12,16 +12,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from learndrop import datasets, networks, units
 from learndrop.bench.epoch_table import OURS, Run
 from learndrop.bench.play import machine
-from learndrop.chain import Chain
-from learndrop.epochs import Epoch, Epochs
 from learndrop.errors import BadInput
-from learndrop.growing import targets_of
-from learndrop.learner import Learner
-from learndrop.passes import Pictures
+from learndrop.images import datasets
+from learndrop.learning.epochs import Epoch, Epochs
+from learndrop.learning.growing import targets_of
+from learndrop.learning.learner import Learner
+from learndrop.networks import catalogue, units
+from learndrop.networks.chain import Chain
 from learndrop.settings import Settings
+from learndrop.training.passes import Pictures
 
 
 def train(job: dict[str, Any]) -> Run:
@@ -73,7 +74,7 @@ def chain_of(settings: Settings, linear_head: bool) -> Chain:
     weights), give way to one of 512 inputs, as VGGs for 32 px are built.
     """
     size, classes = settings.image_size, len(settings.classes)
-    model = networks.build(settings.network, classes, seed=settings.seed, image_size=size)
+    model = catalogue.build(settings.network, classes, seed=settings.seed, image_size=size)
     if linear_head and settings.network.startswith("vgg"):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)

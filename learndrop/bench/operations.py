@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from learndrop.ledger import Ledger
+from learndrop.training.ledger import Ledger
 
 PACE = 1e11  # operations a second
 

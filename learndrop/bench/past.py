@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from learndrop.archive import Archive, Segment, read_segment
+from learndrop.disk.archive import Archive, Segment, read_segment
 from learndrop.errors import NotFound
-from learndrop.learner import Learner
-from learndrop.messages import Sample
+from learndrop.learning.learner import Learner
 from learndrop.settings import Settings
+from learndrop.stream.messages import Sample
 
 PART = 1000  # samples of one row of the table
 

@@ -88,7 +88,7 @@ class Plan:
     """One bench.
 
     Attributes:
-        data: a source as `learndrop.datasets.load` takes it.
+        data: a source as `learndrop.images.datasets.load` takes it.
         streams: played by all strategies.
         strategies: names with options; `held` and `share` are given learndrop's own budget.
         seeds: one set of runs each.

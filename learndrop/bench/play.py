@@ -16,7 +16,7 @@ from learndrop.bench.held_out import Looks
 from learndrop.bench.operations import Operations
 from learndrop.bench.strategies.strategy import Clock, Strategy
 from learndrop.bench.streams import Stream
-from learndrop.learner import Learner
+from learndrop.learning.learner import Learner
 from learndrop.settings import Settings
 
 

@@ -22,18 +22,19 @@ import torch
 import typer
 from torch import nn
 
-from learndrop import checkpoint, datasets
 from learndrop.bench.given import assignment
 from learndrop.bench.play import machine
 from learndrop.bench.redraw import redraw_page
 from learndrop.bench.streams import Stream, drifting
-from learndrop.directedness import DirectednessScorer
-from learndrop.files import write_atomic
-from learndrop.function_change import FunctionScorer
-from learndrop.gradients import GradientScorer
-from learndrop.growing import targets_of
-from learndrop.learner import Learner
-from learndrop.scorers import KEYS, ShareScorer, Together
+from learndrop.disk.files import write_atomic
+from learndrop.images import datasets
+from learndrop.learning import checkpoint
+from learndrop.learning.growing import targets_of
+from learndrop.learning.learner import Learner
+from learndrop.scores.directedness import DirectednessScorer
+from learndrop.scores.function_change import FunctionScorer
+from learndrop.scores.gradients import GradientScorer
+from learndrop.scores.scorers import KEYS, ShareScorer, Together
 from learndrop.settings import Settings
 
 SHARES = (0.25, 0.5, 0.75)  # of the units, where it is cut
@@ -47,7 +48,7 @@ class Trial:
     """One stream.
 
     Attributes:
-        data: a source as `learndrop.datasets.load` takes it.
+        data: a source as `learndrop.images.datasets.load` takes it.
         worlds: names of worlds, one after the other.
         length: samples in each.
         every: windows from one fork to the next.

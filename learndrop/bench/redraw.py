@@ -13,8 +13,8 @@ from learndrop.bench.curves import plot_curves
 from learndrop.bench.frontier import plot_frontier
 from learndrop.bench.runs import Group, grouped, read_runs
 from learndrop.bench.tables import table
+from learndrop.disk.files import write_atomic
 from learndrop.errors import BadInput
-from learndrop.files import write_atomic
 
 RUNS = "runs"
 TABLES = "frontier.md"

@@ -17,10 +17,10 @@ import torch
 import typer
 
 from learndrop.bench.given import assignment
-from learndrop.learner import Learner
-from learndrop.messages import Sample
+from learndrop.learning.learner import Learner
+from learndrop.networks.transfer import wait_for
 from learndrop.settings import Settings
-from learndrop.transfer import wait_for
+from learndrop.stream.messages import Sample
 
 ROUNDS = 5  # in turn, so that a machine that slows down slows all alike; the best counts
 REPEATS = 20

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from learndrop.bench.faults import Fault, fault
 from learndrop.bench.held_out import HeldOut, held_out
-from learndrop.datasets import Data, endless
 from learndrop.errors import BadInput
-from learndrop.messages import Sample
-from learndrop.worlds import World, world
+from learndrop.images.datasets import Data, endless
+from learndrop.images.worlds import World, world
+from learndrop.stream.messages import Sample
 
 Images = NDArray[np.uint8]
 CORRUPTIONS = ("clean", "noise40", "contrast0.3", "inverted")
@@ -87,8 +87,8 @@ def stream(
         kind: one of `KINDS`.
         data: pictures; none comes twice unless they are fewer than the stream.
         length: samples in each world.
-        worlds: names as `learndrop.worlds.world` takes them, or `block3` (see faults.py); those
-            of the kind where none are given.
+        worlds: names as `learndrop.images.worlds.world` takes them, or `block3` (see
+            faults.py); those of the kind where none are given.
         seed: of the order, of noise and of what mixes.
 
     Raises:

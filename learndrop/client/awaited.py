@@ -11,7 +11,7 @@ import httpx2
 import orjson
 from pydantic import SecretStr
 
-from learndrop.asking import (
+from learndrop.client.asking import (
     LOOK_EVERY_S,
     PATIENCE_S,
     TIMEOUT,
@@ -28,8 +28,8 @@ from learndrop.asking import (
     with_pictures,
     without,
 )
-from learndrop.letter_calls import DeadLetterCalls
-from learndrop.parcels import Labels, Load, Pictures
+from learndrop.client.letter_calls import DeadLetterCalls
+from learndrop.client.parcels import Labels, Load, Pictures
 
 
 class AsyncClient:

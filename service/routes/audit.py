@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from learndrop.audit import MOST_A_PAGE
+from learndrop.upkeep.audit import MOST_A_PAGE
 from service.dependencies import ADMIN, InRooms
 from service.problems import documented
 from service.schemas.audit import AuditPage

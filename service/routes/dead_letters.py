@@ -8,11 +8,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, status
 from fastapi.responses import Response
 
-from learndrop.dead_letters import MOST_A_PAGE
 from learndrop.errors import NotFound
-from learndrop.messages import picture_of
-from learndrop.pictures import to_png
-from learndrop.stream import Reason
+from learndrop.images.pictures import to_png
+from learndrop.stream.contract import Reason
+from learndrop.stream.messages import picture_of
+from learndrop.upkeep.dead_letters import MOST_A_PAGE
 from service.content import PNG
 from service.dependencies import ADMIN, InRooms, Repeating
 from service.problems import documented

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from prometheus_client.exposition import choose_encoder
 
 from learndrop.errors import StreamAway
-from learndrop.stream import Reason
+from learndrop.stream.contract import Reason
 from service.dependencies import OPEN, InRooms
 from service.envelope import request_id
 from service.json_answers import as_json

@@ -9,11 +9,11 @@ import orjson
 from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 
-from learndrop.answers import MOST_A_PAGE
+from learndrop.answers.kept import MOST_A_PAGE
+from learndrop.answers.late_labels import Given
+from learndrop.answers.worth import Candidate, most_worth
 from learndrop.errors import BadInput, LearndropError, NotFound, RoleNeeded, StreamFull
-from learndrop.ids import is_id
-from learndrop.late_labels import Given
-from learndrop.worth import Candidate, most_worth
+from learndrop.server.ids import is_id
 from service.auth import Caller
 from service.content import label_body
 from service.dependencies import INGEST, READ, Asking, BatchKey, InRooms, Rooms

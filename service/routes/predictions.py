@@ -9,9 +9,9 @@ import numpy as np
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from learndrop.answers import MOST_A_PAGE, Kept
+from learndrop.answers.kept import MOST_A_PAGE, Kept
 from learndrop.errors import RoleNeeded, StreamAway
-from learndrop.pictures import to_png
+from learndrop.images.pictures import to_png
 from service.auth import Caller
 from service.content import PNG, picture_body
 from service.dependencies import ADMIN, PREDICT, READ, Asking, InRooms, Repeating, Rooms

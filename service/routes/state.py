@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
-from learndrop import late_labels
+from learndrop.answers import late_labels
 from service.dependencies import ANY, READ, InRooms
 from service.intake import CONTENT_TYPES
 from service.json_answers import as_json

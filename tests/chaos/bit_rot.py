@@ -20,10 +20,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from learndrop import checkpoint, checkpoint_files
+from learndrop.disk import checkpoint_files
+from learndrop.disk.registry import Registry
 from learndrop.errors import DamagedFile
-from learndrop.learner import Learner
-from learndrop.registry import Registry
+from learndrop.learning import checkpoint
+from learndrop.learning.learner import Learner
 from service.model import Model
 from tests.chaos.crash_points import learners
 from tests.rows import Found, arguments, report
@@ -162,7 +163,7 @@ def wrong(place: Place, damage: Damage) -> str | None:
 def _refusal(place: Place, damage: Damage) -> tuple[str | None, int]:
     """What whoever reads the damaged file says of it, and which version is to be served."""
     heard = Heard()
-    logging.getLogger("learndrop.shelf").addHandler(heard)
+    logging.getLogger("learndrop.disk.shelf").addHandler(heard)
     try:
         if damage.kind in ("tensors", "state"):
             checkpoint_files.read_checkpoint(damage.path.parent)
@@ -176,7 +177,7 @@ def _refusal(place: Place, damage: Damage) -> tuple[str | None, int]:
     except DamagedFile as exc:
         return str(exc), 2 if damage.kind == "PINS" else 1
     finally:
-        logging.getLogger("learndrop.shelf").removeHandler(heard)
+        logging.getLogger("learndrop.disk.shelf").removeHandler(heard)
     return None, 2
 
 

@@ -23,11 +23,11 @@ import httpx2
 from deploy.children import Child, to_environment
 from deploy.embedded import EmbeddedRedis
 from deploy.ports import free_port
-from learndrop.answers import Answers
+from learndrop.answers.kept import Answers
 from learndrop.errors import NotFound, StreamAway
-from learndrop.messages import Sample
-from learndrop.publisher import RedisPublisher
 from learndrop.settings import Settings, load_settings
+from learndrop.stream.messages import Sample
+from learndrop.stream.publisher import RedisPublisher
 from tests.rows import Found, arguments, report
 from tests.services import pixels
 

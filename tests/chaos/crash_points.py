@@ -22,10 +22,11 @@ from typing import Any, Literal
 
 import torch
 
-from learndrop import checkpoint, checkpoint_files
-from learndrop.files import ASIDE
-from learndrop.learner import Learner
-from learndrop.registry import Registry
+from learndrop.disk import checkpoint_files
+from learndrop.disk.files import ASIDE
+from learndrop.disk.registry import Registry
+from learndrop.learning import checkpoint
+from learndrop.learning.learner import Learner
 from tests.chaos.disk import DEATHS, DIED, Death, Disk
 from tests.learning import digits, quick_learner
 from tests.rows import Found, arguments, report

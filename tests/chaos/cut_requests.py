@@ -20,9 +20,9 @@ import numpy as np
 from deploy.children import Child, to_environment
 from deploy.embedded import EmbeddedRedis, free_port
 from learndrop.client import Client
-from learndrop.keys import Keys
-from learndrop.messages import Sample
+from learndrop.server.keys import Keys
 from learndrop.settings import Settings, load_settings
+from learndrop.stream.messages import Sample
 from tests.cutting import Cuts, cutting
 from tests.rows import Found, arguments, report
 from tests.servers import client_of

@@ -1,4 +1,4 @@
-"""A disk that dies at the N-th thing done to it, whoever does it: below learndrop.files, at `os`.
+"""A disk that dies at the N-th thing done to it, whoever does it: below `disk.files`, at `os`.
 
 Three deaths. `killed`: the process is gone, what it did stays. `torn`: the power is gone too, and
 bytes that no fsync brought down are lost, their file is empty. `undone`: so are names (made,

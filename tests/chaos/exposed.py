@@ -25,7 +25,7 @@ import httpx2
 import redis
 
 from deploy.children import ROOT
-from learndrop import keyring
+from learndrop.disk import keyring
 from tests.chaos.listening import family, is_loopback, listening
 from tests.chaos.nobody import PATIENCE_S, Place, answers, running, unprivileged, wait
 from tests.rows import Found, arguments, report

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from learndrop.keys import GROUP
+from learndrop.server.keys import GROUP
 from tests.chaos.scene import Scene, scene
 from tests.rows import Found, arguments, report
 

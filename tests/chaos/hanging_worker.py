@@ -10,8 +10,8 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from learndrop.learner import Learner
-from learndrop.messages import Sample
+from learndrop.learning.learner import Learner
+from learndrop.stream.messages import Sample
 from worker import __main__ as worker
 
 _learn = Learner.learn

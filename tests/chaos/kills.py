@@ -27,10 +27,10 @@ import torch
 from deploy.children import Child
 from deploy.embedded import EmbeddedRedis
 from deploy.local import LocalStack
-from learndrop import checkpoint
-from learndrop.learner import Learner
-from learndrop.messages import Sample
+from learndrop.learning import checkpoint
+from learndrop.learning.learner import Learner
 from learndrop.settings import Settings
+from learndrop.stream.messages import Sample
 from tests.chaos.ledger import CLASSES, SIDE, Ledger, judge, label, number_of, picture
 from tests.chaos.load import Load
 from tests.chaos.observer import Observer

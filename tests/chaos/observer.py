@@ -11,7 +11,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from deploy.local import LocalStack
-from learndrop.keys import Keys
+from learndrop.server.keys import Keys
 from tests.background import Background
 
 ENDS = ("learned", "buried", "deleted", "pending")

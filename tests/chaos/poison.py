@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 
 from deploy.embedded import EmbeddedRedis
-from learndrop.account import Counts
-from learndrop.publisher import RedisPublisher
 from learndrop.settings import Settings, load_settings
+from learndrop.stream.account import Counts
+from learndrop.stream.publisher import RedisPublisher
 from tests.processes import Processes
 from tests.rows import Found, arguments, report
 from tests.tiny_worker import DIED, SIZE, numbered, saved

@@ -12,7 +12,7 @@ import httpx2
 import redis
 
 from deploy.local import LocalStack
-from learndrop.keys import Keys
+from learndrop.server.keys import Keys
 from tests.chaos.ledger import CLASSES, SIDE, Ledger
 from tests.chaos.load import body
 

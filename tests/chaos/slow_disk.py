@@ -22,7 +22,7 @@ import redis
 
 from deploy.embedded import EmbeddedRedis
 from deploy.local import LocalStack
-from learndrop.keys import Keys
+from learndrop.server.keys import Keys
 from tests.chaos.ledger import SIDE, Ledger
 from tests.chaos.load import Load
 from tests.rows import Found, arguments, report

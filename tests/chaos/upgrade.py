@@ -26,8 +26,8 @@ import httpx2
 from deploy.children import ROOT, to_environment
 from deploy.local import LocalStack
 from deploy.ports import free_port
-from learndrop import datasets
 from learndrop.client import Client
+from learndrop.images import datasets
 from learndrop.settings import Settings, load_settings
 from tests.rows import Found, arguments, report
 from tests.soak.wrong_labels import SETTINGS, SIZE

@@ -16,7 +16,7 @@ import traceback
 from functools import partial
 from pathlib import Path
 
-from learndrop import pictures
+from learndrop.images import pictures
 from service.problems import from_error
 from tests.fuzz.invented import INVENTED, invent
 from tests.fuzz.mutations import mutant

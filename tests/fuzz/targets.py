@@ -13,8 +13,8 @@ from PIL import Image
 from python_multipart.multipart import parse_options_header
 
 from learndrop.errors import BadInput, BadMessage
-from learndrop.messages import Sample
-from learndrop.pictures import PictureLimits, to_input
+from learndrop.images.pictures import PictureLimits, to_input
+from learndrop.stream.messages import Sample
 from service.batches import Batch, BatchLimits, checked
 from service.forms import read_form
 from service.inputs import Shape, inputs

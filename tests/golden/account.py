@@ -6,16 +6,16 @@ import base64
 from collections.abc import Sequence
 from typing import Any
 
-from learndrop.audit import AuditTrail
-from learndrop.consumer import RedisConsumer
-from learndrop.dead_letters import DeadLetters
-from learndrop.ids import START
-from learndrop.keys import Keys
-from learndrop.messages import Sample
-from learndrop.publisher import RedisPublisher
-from learndrop.repeats import Repeats
+from learndrop.server.ids import START
+from learndrop.server.keys import Keys
 from learndrop.settings import Settings
-from learndrop.taking import Once
+from learndrop.stream.consumer import RedisConsumer
+from learndrop.stream.messages import Sample
+from learndrop.stream.publisher import RedisPublisher
+from learndrop.stream.taking import Once
+from learndrop.upkeep.audit import AuditTrail
+from learndrop.upkeep.dead_letters import DeadLetters
+from learndrop.upkeep.repeats import Repeats
 from tests.golden.coded import fields, plain
 
 BATCH = "batch-1"

@@ -6,15 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from learndrop import keyring
-from learndrop.answers import Answers
-from learndrop.dead_letters import DeadLetters
-from learndrop.deleting import Deleting
-from learndrop.deletions import Deletions
-from learndrop.keys import Keys
-from learndrop.late_labels import LateLabels
-from learndrop.publisher import RedisPublisher
+from learndrop.answers.kept import Answers
+from learndrop.answers.late_labels import LateLabels
+from learndrop.disk import keyring
+from learndrop.server.keys import Keys
 from learndrop.settings import Settings
+from learndrop.stream.publisher import RedisPublisher
+from learndrop.upkeep.dead_letters import DeadLetters
+from learndrop.upkeep.deleting import Deleting
+from learndrop.upkeep.deletions import Deletions
 from tests.golden.coded import fields, plain
 
 ANSWERS = (

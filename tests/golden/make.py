@@ -22,18 +22,19 @@ import torch
 from torch import nn
 
 from deploy.embedded import EmbeddedRedis
-from learndrop import checkpoint, units
-from learndrop.archive import Archive
-from learndrop.board import WorkerBoard
-from learndrop.chain import Chain
-from learndrop.connections import connect
-from learndrop.consumer import RedisConsumer
-from learndrop.keys import Keys
-from learndrop.learner import Learner
-from learndrop.messages import Sample
-from learndrop.publisher import RedisPublisher
-from learndrop.registry import Registry
+from learndrop.disk.archive import Archive
+from learndrop.disk.registry import Registry
+from learndrop.learning import checkpoint
+from learndrop.learning.learner import Learner
+from learndrop.networks import units
+from learndrop.networks.chain import Chain
+from learndrop.server.board import WorkerBoard
+from learndrop.server.connections import connect
+from learndrop.server.keys import Keys
 from learndrop.settings import Settings
+from learndrop.stream.consumer import RedisConsumer
+from learndrop.stream.messages import Sample
+from learndrop.stream.publisher import RedisPublisher
 from tests.golden import account, kept
 from tests.golden.coded import plain
 from tests.servers import token

@@ -23,14 +23,15 @@ import torch
 from safetensors.torch import load, save
 
 from deploy.local import LocalStack
-from learndrop import checkpoint_files, datasets
 from learndrop.client import Client
-from learndrop.connections import connect
+from learndrop.disk import checkpoint_files
+from learndrop.disk.registry import Registry
 from learndrop.errors import BadSettings, DamagedFile
-from learndrop.keys import Keys
-from learndrop.messages import Sample
-from learndrop.registry import Registry
+from learndrop.images import datasets
+from learndrop.server.connections import connect
+from learndrop.server.keys import Keys
 from learndrop.settings import Settings, load_settings
+from learndrop.stream.messages import Sample
 from tests.rows import Found, arguments, report
 from tests.soak.wrong_labels import SETTINGS, SIZE
 

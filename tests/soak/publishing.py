@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load, save
 
-from learndrop.registry import Registry, Version
+from learndrop.disk.registry import Registry, Version
 
 
 def changed(version: Version, number: int) -> dict[str, bytes]:

@@ -20,10 +20,10 @@ import httpx2
 import numpy as np
 
 from deploy.local import LocalStack
-from learndrop import datasets
 from learndrop.client import Client
-from learndrop.messages import Sample
-from learndrop.publisher import RedisPublisher
+from learndrop.images import datasets
+from learndrop.stream.messages import Sample
+from learndrop.stream.publisher import RedisPublisher
 from tests.rows import Found, arguments, report
 from tests.senders import CLASSES, shifted
 

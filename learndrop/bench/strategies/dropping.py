@@ -11,7 +11,7 @@ import numpy as np
 from learndrop.bench.strategies.strategy import NEVER, Scheduled, Strategy
 from learndrop.bench.streams import Stream
 from learndrop.errors import BadInput
-from learndrop.learner import Learner
+from learndrop.learning.learner import Learner
 
 
 class Learndrop(Strategy):

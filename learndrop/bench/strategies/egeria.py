@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from learndrop.bench.strategies.strategy import Scheduled
 from learndrop.bench.streams import Stream
-from learndrop.learner import Learner
+from learndrop.learning.learner import Learner
 
 PROBE = 32  # images that both copies are asked about
 

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from learndrop.answering import Batch
 from learndrop.bench.strategies.strategy import Clock, Scheduled, Strategy
 from learndrop.bench.streams import Stream
-from learndrop.learner import Learner
-from learndrop.rehearsal import Floats, Rehearsal
+from learndrop.learning.answering import Batch
+from learndrop.learning.learner import Learner
+from learndrop.learning.rehearsal import Floats, Rehearsal
 from learndrop.settings import Settings
 
 

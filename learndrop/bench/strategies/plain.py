@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from learndrop.bench.strategies.strategy import Strategy
-from learndrop.learner import Learner
+from learndrop.learning.learner import Learner
 
 WHOLE: Mapping[str, Any] = {"drop": False}
 

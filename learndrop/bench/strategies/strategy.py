@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from learndrop.bench.streams import Stream
-from learndrop.learner import Learner
+from learndrop.learning.learner import Learner
 from learndrop.settings import Settings
 
 Clock = Callable[[], float]

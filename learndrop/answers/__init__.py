@@ -1,0 +1,1 @@
+"""Answers that were given and the labels that come for them later."""

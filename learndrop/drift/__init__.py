@@ -1,0 +1,1 @@
+"""When the stream has changed, and what about it has."""

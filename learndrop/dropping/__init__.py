@@ -1,0 +1,1 @@
+"""When units leave training, and when they come back for a look."""

@@ -1,0 +1,1 @@
+"""The stored feature maps below the drop line: encoded, bounded, keyed, disposable."""

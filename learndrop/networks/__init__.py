@@ -1,0 +1,1 @@
+"""A network by its name, cut into an ordered chain of units."""

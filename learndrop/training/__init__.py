@@ -1,0 +1,1 @@
+"""One training step and what it costs: optimizer, rates, arithmetic, the ledger."""

@@ -1,0 +1,1 @@
+"""What is done to samples on request: dead letters, deletions, repeated changes, their audit."""
