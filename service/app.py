@@ -24,6 +24,7 @@ from learndrop.upkeep.audit import AuditTrail
 from learndrop.upkeep.dead_letters import DeadLetters
 from learndrop.upkeep.deleting import Deleting
 from learndrop.upkeep.repeats import Repeats
+from service.answering.serving import Serving
 from service.auth import Gate
 from service.backlog import Backlog
 from service.dependencies import IN_A_HEADER, Rooms
@@ -56,7 +57,6 @@ from service.routes import (
     samples,
     state,
 )
-from service.serving import Serving
 
 OF_ADMISSION = ("key-needed", "role-needed", "foreign-page", "rate-limited", "bad-parameter")
 log = structlog.get_logger()
@@ -135,7 +135,7 @@ def create_app(
 def _serving(settings: Settings, registry: Registry, metrics: ServiceMetrics) -> Serving:
     import torch  # here, so that what only takes samples in does not need it
 
-    from service.model import Model
+    from service.answering.model import Model
 
     torch.set_num_threads(settings.serve_threads)
     return Serving(

@@ -25,6 +25,7 @@ from learndrop.upkeep.audit import AuditTrail
 from learndrop.upkeep.dead_letters import DeadLetters
 from learndrop.upkeep.deleting import Deleting
 from learndrop.upkeep.repeats import Repeats
+from service.answering.serving import Serving
 from service.auth import Caller, Gate
 from service.backlog import Backlog
 from service.durability import Durability
@@ -36,7 +37,6 @@ from service.pace import Pace
 from service.queries import check_query
 from service.rates import Rates
 from service.retention import Retention
-from service.serving import Serving
 
 Change = Callable[[], Awaitable[dict[str, Any]]]
 """Something that is done; its answer as JSON values."""

@@ -14,7 +14,7 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.bodies import answered
+from service.bodies.reading import answered
 from service.metrics import ServiceMetrics
 
 HEADER = "x-request-id"

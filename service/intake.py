@@ -22,16 +22,16 @@ from learndrop.images.pictures import PictureLimits
 from learndrop.settings import Settings
 from learndrop.stream.messages import Sample
 from learndrop.stream.taking import Once
-from service.allowance import Allowance
-from service.batches import Batch, BatchLimits, as_label, checked
-from service.bodies import Bodies
-from service.decoders import Decoders
-from service.forms import is_quick, read_form
-from service.inputs import Picture, Shape, inputs
-from service.json_bodies import read_json
-from service.label_bodies import Asked, read_labels
-from service.npz import is_stored, read_npz, unpacked_bytes
-from service.threads import Threads
+from service.bodies.batches import Batch, BatchLimits, as_label, checked
+from service.bodies.forms import is_quick, read_form
+from service.bodies.json_bodies import read_json
+from service.bodies.label_bodies import Asked, read_labels
+from service.bodies.npz import is_stored, read_npz, unpacked_bytes
+from service.bodies.reading import Bodies
+from service.decoding.allowance import Allowance
+from service.decoding.decoders import Decoders
+from service.decoding.inputs import Picture, Shape, inputs
+from service.decoding.threads import Threads
 
 AT_ONCE_BYTES = {
     "application/x-npz": 2**20,

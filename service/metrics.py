@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, GCCollector, Info, ProcessColle
 
 from learndrop.answers.late_labels import OUTCOMES
 from learndrop.stream.contract import Reason
-from service.decoder_process import WHY_ENDED
+from service.decoding.decoder_process import WHY_ENDED
 from service.protocol import WHY_CLOSED
 from service.series import Series
 

@@ -72,4 +72,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Decoders in which some pictures do harm (poisoned_decoder.py)."""
-    monkeypatch.setattr("service.decoder_process.MODULE", "tests.poisoned_decoder")
+    monkeypatch.setattr("service.decoding.decoder_process.MODULE", "tests.poisoned_decoder")

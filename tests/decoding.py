@@ -13,9 +13,9 @@ import pytest
 from learndrop.errors import BadInput
 from learndrop.images.pictures import PictureLimits, Pixels
 from learndrop.settings import load_settings
-from service.allowance import Allowance
-from service.decoders import Decoders
-from service.inputs import Shape, inputs
+from service.decoding.allowance import Allowance
+from service.decoding.decoders import Decoders
+from service.decoding.inputs import Shape, inputs
 from tests.processes import wait_until
 from tests.services import encoded, pixels
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from learndrop.errors import BadPicture
 from learndrop.images.pictures import to_input
-from service import decoder, inputs
+from service.decoding import decoder, inputs
 
 CRASH, HANG, LIE, RAISE, REACH = b"(crash)", b"(hang)", b"(lie)", b"(raise)", b"(reach)"
 

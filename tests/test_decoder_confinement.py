@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from learndrop.errors import BadPicture
-from service import syscalls
-from service.wire import ANSWER_BYTES, GREETING, Ask
+from service.decoding import syscalls
+from service.decoding.wire import ANSWER_BYTES, GREETING, Ask
 from tests.decoding import GOOD, IN_PROC, LIMITS, SHAPE, running
 from tests.poisoned_decoder import HANG, REACH
 from tests.services import encoded

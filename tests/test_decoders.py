@@ -14,9 +14,9 @@ import pytest
 
 from learndrop.errors import BadInput, BadPicture, Busy, TooLong
 from learndrop.images.pictures import Pixels
-from service import decoder_process, lane
-from service.allowance import Allowance
-from service.inputs import Shape, inputs
+from service.decoding import decoder_process, lane
+from service.decoding.allowance import Allowance
+from service.decoding.inputs import Shape, inputs
 from tests.decoding import GOOD, LIMITS, SHAPE, Scene, in_process, running, told
 from tests.fuzz.mutations import mutant
 from tests.fuzz.targets import doors

@@ -11,7 +11,7 @@ import pytest
 
 from learndrop.disk.keyring import create
 from learndrop.errors import BadPicture, Busy, TooLong
-from service import decoders, lane
+from service.decoding import decoders, lane
 from tests.decoding import GOOD, running
 from tests.poisoned_decoder import CRASH, HANG
 from tests.processes import wait_until

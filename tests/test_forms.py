@@ -10,9 +10,9 @@ import pytest
 
 from learndrop.errors import BadBody, TooLarge
 from learndrop.settings import load_settings
-from service.batches import BatchLimits
-from service.boundaries import HEAD_BYTES, MOST_BLANKS, MOST_FALSE
-from service.forms import MOST_PARAMETERS, is_quick, read_form
+from service.bodies.batches import BatchLimits
+from service.bodies.boundaries import HEAD_BYTES, MOST_BLANKS, MOST_FALSE
+from service.bodies.forms import MOST_PARAMETERS, is_quick, read_form
 from tests.fuzz.targets import doors
 from tests.services import as_files, encoded, pixels
 

@@ -17,7 +17,7 @@ from learndrop.learning.keeping import Keeper
 from learndrop.learning.learner import Learner
 from learndrop.learning.returning import is_finite, tensors_of
 from learndrop.stream.messages import Sample
-from service.model import Model
+from service.answering.model import Model
 from tests.learning import quick_settings
 from tests.senders import CLASSES, samples
 

@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator
 import numpy as np
 import pytest
 
-from service import passes as passes_module
-from service.inputs import Shape
+from service.answering import passes as passes_module
+from service.answering.passes import Passes, Pixels, Probabilities
+from service.decoding.inputs import Shape
 from service.metrics import ServiceMetrics
-from service.passes import Passes, Pixels, Probabilities
 from tests.services import pixels
 
 

@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from learndrop.errors import BadInput
-from service.batches import BatchLimits, as_label
+from service.bodies.batches import BatchLimits, as_label
 from tests.bombs import (
     jpeg_claiming,
     npy,

@@ -18,11 +18,11 @@ from learndrop.disk.registry import Registry, Version
 from learndrop.disk.turns import Doing, T
 from learndrop.errors import Busy, DamagedFile, NoModel
 from learndrop.settings import load_settings
-from service import serving as serving_module
+from service.answering import serving as serving_module
+from service.answering.model import Model
+from service.answering.passes import Pixels, Probabilities, Served
+from service.answering.serving import Serving
 from service.metrics import ServiceMetrics
-from service.model import Model
-from service.passes import Pixels, Probabilities, Served
-from service.serving import Serving
 from tests.processes import wait_until
 from tests.published import probabilities, publish
 from tests.services import pixels

@@ -8,10 +8,10 @@ import sys
 from deploy.children import ROOT
 
 MODULES = """
-service.routes.samples service.routes.predictions service.serving service.app service.decoder
-learndrop.client learndrop.stream.contract learndrop.server.board learndrop.answers.kept
-learndrop.disk.registry learndrop.images.pictures learndrop.settings learndrop.cli
-learndrop.bench.plans learndrop.bench.command
+service.routes.samples service.routes.predictions service.answering.serving service.app
+service.decoding.decoder learndrop.client learndrop.stream.contract learndrop.server.board
+learndrop.answers.kept learndrop.disk.registry learndrop.images.pictures learndrop.settings
+learndrop.cli learndrop.bench.plans learndrop.bench.command
 worker.__main__ worker.loop tests.tiny_worker
 """.split()
 
@@ -36,13 +36,13 @@ def test_the_client_needs_nothing_of_the_service() -> None:
 def test_a_decoder_needs_nothing_but_what_decodes() -> None:
     """What is there when a stranger's picture goes wrong; and there is a process of it for each."""
     unwanted = {"asyncio", "fastapi", "orjson", "pydantic", "redis", "starlette", "structlog"}
-    assert loaded("import service.decoder", unwanted) == set()
+    assert loaded("import service.decoding.decoder", unwanted) == set()
 
 
 def test_answering_and_learning_with_a_network_of_our_own_leave_what_is_slow_out() -> None:
     """torch's compiler and what pulls it in, scikit-learn: 160 MiB and seconds at every start."""
     code = (
-        "import service.model, learndrop.learning.learner as learner;"
+        "import service.answering.model, learndrop.learning.learner as learner;"
         "from learndrop.images.datasets import load; from learndrop.stream.messages import Sample;"
         "from learndrop.settings import Settings;"
         "data = load('digits', 32, 16);"

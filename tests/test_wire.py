@@ -6,8 +6,15 @@ import pytest
 
 from learndrop.errors import BadPicture
 from learndrop.images.pictures import PictureLimits
-from service.inputs import Shape
-from service.wire import ANSWER_BYTES, MOST_MESSAGE_CHARS, Ask, Head, error_of, refusal_answer
+from service.decoding.inputs import Shape
+from service.decoding.wire import (
+    ANSWER_BYTES,
+    MOST_MESSAGE_CHARS,
+    Ask,
+    Head,
+    error_of,
+    refusal_answer,
+)
 
 ASK = Ask([b"x"], Shape(32, "crop"), PictureLimits(), 1.0, 0)
 

@@ -13,7 +13,7 @@ from learndrop.images.pictures import to_png
 from learndrop.stream.contract import Reason
 from learndrop.stream.messages import picture_of
 from learndrop.upkeep.dead_letters import MOST_A_PAGE
-from service.content import PNG
+from service.bodies.content import PNG
 from service.dependencies import ADMIN, InRooms, Repeating
 from service.problems import documented
 from service.schemas.dead_letters import (

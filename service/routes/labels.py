@@ -15,10 +15,10 @@ from learndrop.answers.worth import Candidate, most_worth
 from learndrop.errors import BadInput, LearndropError, NotFound, RoleNeeded, StreamFull
 from learndrop.server.ids import is_id
 from service.auth import Caller
-from service.content import label_body
+from service.bodies.content import label_body
+from service.bodies.label_bodies import Asked
 from service.dependencies import INGEST, READ, Asking, BatchKey, InRooms, Rooms
 from service.envelope import request_id
-from service.label_bodies import Asked
 from service.problems import TYPES, documented, kind_of
 from service.schemas.labels import GivenLabel, GivenLabels, LabelRequest, LabelRequests
 

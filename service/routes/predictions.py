@@ -12,11 +12,11 @@ from fastapi.responses import Response
 from learndrop.answers.kept import MOST_A_PAGE, Kept
 from learndrop.errors import RoleNeeded, StreamAway
 from learndrop.images.pictures import to_png
+from service.answering.passes import Pixels, Probabilities, Served
 from service.auth import Caller
-from service.content import PNG, picture_body
+from service.bodies.content import PNG, picture_body
 from service.dependencies import ADMIN, PREDICT, READ, Asking, InRooms, Repeating, Rooms
 from service.json_answers import as_json
-from service.passes import Pixels, Probabilities, Served
 from service.problems import documented
 from service.schemas.predictions import (
     DeletedPrediction,

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from fastapi import APIRouter, Request, status
 from fastapi.responses import Response
 
-from service.content import labelled_body
+from service.bodies.content import labelled_body
 from service.dependencies import ANY, INGEST, BatchKey, ToPublisher, caller_of, rooms_of
 from service.direct import DirectRoute
 from service.json_answers import as_json

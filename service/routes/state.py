@@ -11,13 +11,13 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from learndrop.answers import late_labels
+from service.answering.serving import Serving
+from service.bodies.sample_ids import MOST_CHARS
 from service.dependencies import ANY, READ, InRooms
 from service.intake import CONTENT_TYPES
 from service.json_answers import as_json
 from service.problems import documented
-from service.sample_ids import MOST_CHARS
 from service.schemas.state import State
-from service.serving import Serving
 
 router = APIRouter(prefix="/v1", tags=["watch"])
 Events = Annotated[int, Query(ge=0, le=10_000, description="Most events; the newest stay.")]

@@ -25,7 +25,7 @@ from learndrop.disk.registry import Registry
 from learndrop.errors import DamagedFile
 from learndrop.learning import checkpoint
 from learndrop.learning.learner import Learner
-from service.model import Model
+from service.answering.model import Model
 from tests.chaos.crash_points import learners
 from tests.rows import Found, arguments, report
 

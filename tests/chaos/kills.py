@@ -101,7 +101,7 @@ def kill_decoder(stack: LocalStack, chance: random.Random) -> int:
     """Kill one of the processes that decode files; how many that were (none where none is up)."""
     try:
         children = psutil.Process(stack.service.pid).children(recursive=True)
-        decoders = [child for child in children if "service.decoder" in child.cmdline()]
+        decoders = [child for child in children if "service.decoding.decoder" in child.cmdline()]
         if decoders:
             chance.choice(decoders).kill()
     except psutil.NoSuchProcess:  # what has just ended needs no other hand

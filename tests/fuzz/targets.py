@@ -15,11 +15,11 @@ from python_multipart.multipart import parse_options_header
 from learndrop.errors import BadInput, BadMessage
 from learndrop.images.pictures import PictureLimits, to_input
 from learndrop.stream.messages import Sample
-from service.batches import Batch, BatchLimits, checked
-from service.forms import read_form
-from service.inputs import Shape, inputs
-from service.json_bodies import read_json
-from service.npz import read_npz
+from service.bodies.batches import Batch, BatchLimits, checked
+from service.bodies.forms import read_form
+from service.bodies.json_bodies import read_json
+from service.bodies.npz import read_npz
+from service.decoding.inputs import Shape, inputs
 from tests.bombs import jpeg_claiming, npy, npz_of_objects, png_claiming, zipped
 from tests.services import coded, encoded, npz, pixels
 

@@ -8,8 +8,8 @@ from typing import Any
 import structlog
 
 from learndrop.drift.unlabelled import Shift, unsure_of
+from service.answering.passes import Probabilities, Served
 from service.metrics import ServiceMetrics
-from service.passes import Probabilities, Served
 
 log = structlog.get_logger()
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from learndrop.drift.unlabelled import Sureness
 from learndrop.errors import Busy
-from service.inputs import Shape
+from service.decoding.inputs import Shape
 from service.metrics import ServiceMetrics
 
 MOST_TOGETHER = 64

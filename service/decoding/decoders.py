@@ -11,10 +11,10 @@ import structlog
 from learndrop.errors import BadPicture, Busy, DecoderEnded
 from learndrop.images.pictures import PictureLimits, Pixels
 from learndrop.settings import Settings
-from service.allowance import Allowance
-from service.inputs import Shape
-from service.lane import Lane
-from service.wire import Ask
+from service.decoding.allowance import Allowance
+from service.decoding.inputs import Shape
+from service.decoding.lane import Lane
+from service.decoding.wire import Ask
 
 ASK_BYTES = 2**20
 """Files that are sent at once, with what they become; one at least. Those that a turn was too short

@@ -18,7 +18,7 @@ import numpy as np
 
 from learndrop.errors import BadInput, BadPicture, TooLong
 from learndrop.images.pictures import Fit, PictureLimits, Pixels
-from service.inputs import Shape
+from service.decoding.inputs import Shape
 
 READY, PIXELS, REFUSAL = range(3)
 MOST_REFUSAL_BYTES = 65536

@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 
 from learndrop.errors import BadBody, BadInput, BadPicture, TooLarge
-from service.batches import Batch, BatchLimits, as_labels, check_count, check_image_bytes
-from service.sample_ids import MOST_CHARS, as_ids
+from service.bodies.batches import Batch, BatchLimits, as_labels, check_count, check_image_bytes
+from service.bodies.sample_ids import MOST_CHARS, as_ids
 
 FIELDS = ("images", "labels", "ids")
 

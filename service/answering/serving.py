@@ -2,7 +2,7 @@
 
 A version is checked, built and warmed aside, in pieces between the passes of the one before, which
 answers on; only its files are read beside, for a disk may be slow. A request keeps the version that
-it began with. Torch is not imported here: `service/model.py` has it.
+it began with. Torch is not imported here: `service/answering/model.py` has it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import structlog
 from learndrop.disk.registry import Registry, Version
 from learndrop.disk.turns import Doing
 from learndrop.errors import BadNetwork, DamagedFile, NoModel, NotFound
+from service.answering.passes import Passes, Pixels, Probabilities, Served
+from service.answering.shift import ShiftWatch
 from service.metrics import ServiceMetrics
-from service.passes import Passes, Pixels, Probabilities, Served
-from service.shift import ShiftWatch
 
 AGAIN_S = 5.0
 """A version that could not be loaded is tried again after this long."""

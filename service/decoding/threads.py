@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from learndrop.errors import Busy
-from service.allowance import Allowance
+from service.decoding.allowance import Allowance
 
 T = TypeVar("T")
 

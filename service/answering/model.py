@@ -17,7 +17,7 @@ from learndrop.drift.unlabelled import Sureness
 from learndrop.errors import BadNetwork, DamagedFile
 from learndrop.networks import catalogue
 from learndrop.networks.spec import NetworkSpec
-from service.inputs import Shape
+from service.decoding.inputs import Shape
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 """Passes are filled up to one of these: torch keeps a plan for each size it has seen."""

@@ -1,4 +1,4 @@
-"""`python -m service.decoder FD BYTES FILTER`: decodes the picture files that come over a socket.
+"""`python -m service.decoding.decoder FD BYTES FILTER`: decodes picture files of a socket.
 
 The service starts it and ends it. Here a decoder in native code may hang or crash: no more is lost
 than the picture that did it. It imports what decoding needs and nothing else, has none of the
@@ -20,9 +20,9 @@ from collections.abc import Sequence
 from PIL import Image, ImageColor, ImagePalette, MpoImagePlugin, TiffImagePlugin, WebPImagePlugin
 
 from learndrop.errors import BadPicture, TooLong
-from service.inputs import inputs
-from service.syscalls import keep_few
-from service.wire import GREETING, Ask, pixels_answer, refusal_answer
+from service.decoding.inputs import inputs
+from service.decoding.syscalls import keep_few
+from service.decoding.wire import GREETING, Ask, pixels_answer, refusal_answer
 
 ALONE_S = 5.0
 """What hangs longer than it may by so much is ended by the kernel, should the service be gone."""

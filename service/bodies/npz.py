@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learndrop.errors import BadBody, BadInput, TooLarge
-from service.batches import Batch, BatchLimits, as_labels, check_count, check_text_count
-from service.npy import read_npy
-from service.sample_ids import as_ids
+from service.bodies.batches import Batch, BatchLimits, as_labels, check_count, check_text_count
+from service.bodies.npy import read_npy
+from service.bodies.sample_ids import as_ids
 
 MEMBERS = ("images.npy", "labels.npy", "ids.npy")
 MOST_RATIO = 1032

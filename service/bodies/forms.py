@@ -12,7 +12,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from learndrop.errors import BadBody, BadInput
-from service.batches import (
+from service.bodies.batches import (
     Batch,
     BatchLimits,
     as_labels,
@@ -20,8 +20,8 @@ from service.batches import (
     check_image_bytes,
     check_text_count,
 )
-from service.boundaries import check_boundaries
-from service.sample_ids import MOST_CHARS, as_ids
+from service.bodies.boundaries import check_boundaries
+from service.bodies.sample_ids import MOST_CHARS, as_ids
 
 TEXTS = ("labels", "ids")
 FIELDS = ("images", *TEXTS)

@@ -10,7 +10,7 @@ import structlog
 
 from learndrop.errors import Busy
 from learndrop.settings import Settings
-from service.decoder_process import WHY_ENDED, Decoder, Why
+from service.decoding.decoder_process import WHY_ENDED, Decoder, Why
 
 AT_ONCE, WITHIN_S, PAUSE_S = 5, 60.0, 5.0
 """So many starts of one decoder within so many seconds come at once; then each waits for a while

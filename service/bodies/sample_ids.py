@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from learndrop.errors import BadInput
-from service.batches import BatchLimits, as_list
+from service.bodies.batches import BatchLimits, as_list
 
 MOST_CHARS = 128
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from learndrop.errors import BadInput, TooLarge
-from service.batches import BatchLimits
-from service.json_bodies import check_fields, read_object
+from service.bodies.batches import BatchLimits
+from service.bodies.json_bodies import check_fields, read_object
 
 ONE = ("prediction", "label", "correct")
 MANY = ("labels",)

@@ -14,9 +14,18 @@ from typing import Literal, cast, get_args
 
 from learndrop.errors import DecoderEnded
 from learndrop.images.pictures import Pixels
-from service.wire import ANSWER_BYTES, PIXELS, READY, REFUSAL, Ask, Head, error_of, pixels_of
+from service.decoding.wire import (
+    ANSWER_BYTES,
+    PIXELS,
+    READY,
+    REFUSAL,
+    Ask,
+    Head,
+    error_of,
+    pixels_of,
+)
 
-MODULE = "service.decoder"
+MODULE = "service.decoding.decoder"
 START_S = 60.0
 """A process that has not said within this long that it is there is ended."""
 GRACE_S = 0.25

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from service.sample_ids import MOST_CHARS
+from service.bodies.sample_ids import MOST_CHARS
 
 PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGM4IRcFAALyAUHXL9FmAAAAAElFTkSuQmCC"

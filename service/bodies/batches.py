@@ -9,7 +9,7 @@ from typing import Any
 
 from learndrop.errors import BadInput, BadPicture, TooLarge
 from learndrop.settings import Settings
-from service.inputs import Picture
+from service.decoding.inputs import Picture
 
 MOST_COMPOSED = 4
 """Characters that NFC makes one of, at most: a label that is longer by more cannot fit."""

@@ -1,0 +1,1 @@
+"""Answers by the newest model version, and whether they become less sure."""

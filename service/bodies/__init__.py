@@ -1,0 +1,1 @@
+"""What a request body holds, whatever its content type."""
