@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -84,6 +85,19 @@ def test_every_alert_is_named_and_no_other() -> None:
     rules = yaml.safe_load((ROOT / "deploy" / "prometheus" / "rules.yml").read_text())
     alerts = {r["alert"] for group in rules["groups"] for r in group["rules"] if "alert" in r}
     assert set(re.findall(r"^\| \[(\w+)\]", OPERATIONS, flags=re.MULTILINE)) == alerts
+
+
+def test_every_room_is_in_the_readme_with_what_it_says_of_itself() -> None:
+    """A folder of modules is a room; what lies deeper belongs to it."""
+    folders = [ROOT / "service", ROOT / "worker", ROOT / "deploy"]
+    folders += [f for top in ("learndrop", "service") for f in (ROOT / top).iterdir()]
+    rooms = {
+        f"{folder.relative_to(ROOT)}/": (ast.get_docstring(ast.parse(init.read_text())) or "")
+        for folder in folders
+        if (init := folder / "__init__.py").exists()
+    }
+    told = dict(re.findall(r"^\| `([a-z/]+/)` \| (.+) \|$", README, flags=re.MULTILINE))
+    assert told == {room: text.partition("\n")[0] for room, text in rooms.items()}
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/operations.md", "docs/bench.md"])
