@@ -15,6 +15,7 @@ from learndrop.settings import Settings, load_settings
 from learndrop.stream.account import Counts
 from learndrop.stream.consumer import RedisConsumer
 from learndrop.stream.contract import Consumer, Entry, Publisher
+from learndrop.stream.memory_consumer import MemoryConsumer
 from learndrop.stream.memory_stream import MemoryStream
 from learndrop.stream.messages import Sample
 from learndrop.stream.publisher import RedisPublisher
@@ -59,7 +60,7 @@ class InMemory(Place):
         super().__init__(settings, self.stream)
 
     def consumer(self) -> Consumer:
-        return self.stream.consumer()
+        return MemoryConsumer(self.stream)
 
     def write_by_hand(self, fields: Mapping[bytes, bytes]) -> str:
         return self.stream.write_by_hand(fields)

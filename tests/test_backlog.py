@@ -14,6 +14,7 @@ import pytest
 from learndrop.errors import StreamAway, StreamFull
 from learndrop.settings import load_settings
 from learndrop.stream.account import Waiting
+from learndrop.stream.memory_consumer import MemoryConsumer
 from learndrop.stream.memory_stream import MemoryStream
 from learndrop.stream.messages import Sample
 from learndrop.stream.taking import Once, Taken
@@ -93,7 +94,7 @@ def test_bytes_count_too() -> None:
 
 def test_room_is_noticed_within_the_time_that_the_setting_says() -> None:
     async def story(backlog: Backlog, stream: Counting) -> None:
-        worker = stream.consumer()
+        worker = MemoryConsumer(stream)
         worker.claim(8, 0.0)
         worker.release()
         worker.ack(worker.position)

@@ -23,6 +23,7 @@ from learndrop.disk.keyring import create
 from learndrop.errors import BadInput, ServerAway, ServerRefused, Unavailable
 from learndrop.server.board import WorkerBoard
 from learndrop.server.ids import START
+from learndrop.stream.memory_consumer import MemoryConsumer
 from learndrop.stream.memory_stream import MemoryStream
 from learndrop.stream.messages import Sample
 from service.app import create_app
@@ -146,7 +147,7 @@ def never(seconds: float) -> None:
 def test_a_full_stream_is_waited_for_as_it_says(tmp_path: Path) -> None:
     app, stream, _ = memory_app(tmp_path, max_pending=10)
     waits: list[float] = []
-    consumer = stream.consumer()
+    consumer = MemoryConsumer(stream)
     consumer.open(START)
 
     def learn_meanwhile(seconds: float) -> None:

@@ -17,6 +17,7 @@ from learndrop.server.lease import Lease
 from learndrop.settings import Settings
 from learndrop.stream.consumer import RedisConsumer
 from learndrop.stream.contract import Consumer, Entry
+from learndrop.stream.memory_consumer import MemoryConsumer
 from learndrop.stream.memory_stream import MemoryStream
 from learndrop.stream.messages import Sample
 from learndrop.stream.publisher import RedisPublisher
@@ -178,9 +179,9 @@ async def two(
     if request.param == "memory":
         memory = MemoryStream()
         await memory.publish(samples)
-        old = memory.consumer()
+        old = MemoryConsumer(memory)
         entries = old.claim(4, 0)
-        new = memory.consumer()
+        new = MemoryConsumer(memory)
         yield old, new, entries, lambda: (dict(memory.entries), memory.account(), memory.in_hand)
         return
     server = request.getfixturevalue("server")

@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 from deploy.embedded import EmbeddedRedis
 from learndrop.images.pictures import to_input
 from learndrop.server.keys import Keys
+from learndrop.stream.memory_consumer import MemoryConsumer
 from learndrop.stream.messages import Sample
 from service.app import create_app
 from tests.servers import client_of, server, settings_on
@@ -207,7 +208,7 @@ def test_a_sample_tells_what_became_of_it(door: Ingress) -> None:
     waiting = {"status": "pending", "model_version": None, "reason": None, "why": None}
     waiting["replayed_as"] = None
     assert door.http.get(f"/v1/samples/{first}").json() == {"id": first, **waiting}
-    worker = door.stream.consumer()
+    worker = MemoryConsumer(door.stream)
     claimed = worker.claim(3, 0)
     worker.bury(claimed[1], "wrong_size", "8 x 8, not 32 x 32")
     worker.release()

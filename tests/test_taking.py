@@ -14,6 +14,7 @@ from learndrop.errors import OtherContent, ShareFull, StreamFull, TooLarge
 from learndrop.server.keys import Keys
 from learndrop.settings import Settings, load_settings
 from learndrop.stream.contract import Consumer
+from learndrop.stream.memory_consumer import MemoryConsumer
 from learndrop.stream.memory_stream import MemoryStream
 from learndrop.stream.messages import Sample
 from learndrop.stream.publisher import RedisPublisher
@@ -44,7 +45,7 @@ class Place:
 
     def consumer(self) -> Consumer:
         if isinstance(self.publisher, MemoryStream):
-            return self.publisher.consumer()
+            return MemoryConsumer(self.publisher)
         # each begins anew on what the one before has acknowledged
         return leading(self.settings.model_copy(update={"on_gap": "go_on"}))
 

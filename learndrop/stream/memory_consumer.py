@@ -6,22 +6,19 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from learndrop.errors import NotLeading
 from learndrop.server.ids import START, milliseconds
 from learndrop.stream.account import Counts
 from learndrop.stream.contract import Entry, Reason
 from learndrop.stream.gap import Gap
+from learndrop.stream.memory_stream import MemoryStream
 from learndrop.stream.suspects import Suspects
 from learndrop.stream.taking import MARK
 
-if TYPE_CHECKING:
-    from learndrop.stream.memory_stream import MemoryStream
-
 
 class MemoryConsumer:
-    """A Consumer of a MemoryStream."""
+    """A Consumer of a MemoryStream; a further one stands for a worker that was started again."""
 
     def __init__(self, stream: MemoryStream) -> None:
         self._stream = stream

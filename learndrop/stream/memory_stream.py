@@ -15,14 +15,13 @@ from learndrop.settings import Settings, load_settings
 from learndrop.stream.account import Counts, Waiting, account
 from learndrop.stream.contract import Discarded, Reason
 from learndrop.stream.fates import Fate, fate_from, unknown
-from learndrop.stream.memory_consumer import MemoryConsumer
 from learndrop.stream.memory_taking import MemoryTaking
 from learndrop.stream.messages import Sample
 from learndrop.stream.taking import MARK, Once, Taken, size_of
 
 
 class MemoryStream:
-    """A Publisher; each `consumer()` is a Consumer of the same entries, as a new worker would be.
+    """A Publisher; a `MemoryConsumer` of it is the worker's side.
 
     Attributes:
         entries: what lies in the stream, by id, in order.
@@ -69,10 +68,6 @@ class MemoryStream:
             self.entries[entry_id] = fields
             self.changed.notify_all()
             return entry_id
-
-    def consumer(self) -> MemoryConsumer:
-        """Make the worker's side; a further one stands for a worker that was started again."""
-        return MemoryConsumer(self)
 
     def account(self) -> Counts:
         """The account, for whoever may not await."""
