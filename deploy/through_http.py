@@ -79,9 +79,10 @@ def _bare_loop(data: Data, settings: Settings) -> tuple[float, int]:
     from torch import nn
 
     from learndrop.networks import catalogue
-    from learndrop.networks.norm_momentum import follow_closely
-    from learndrop.networks.precision import DTYPES, LAYOUTS
+    from learndrop.networks.floats import to_float
     from learndrop.training.first_rate import first_rate, with_rate
+    from learndrop.training.norm_momentum import follow_closely
+    from learndrop.training.precision import DTYPES, LAYOUTS
     from learndrop.training.rates import rate_at
 
     index = {label: i for i, label in enumerate(settings.classes)}
@@ -102,7 +103,7 @@ def _bare_loop(data: Data, settings: Settings) -> tuple[float, int]:
     start = time.perf_counter()
     for i in range(0, len(data), size):
         images = torch.from_numpy(data.images[i : i + size])
-        x = catalogue.to_float(images, settings.pixel_mean, settings.pixel_std)
+        x = to_float(images, settings.pixel_mean, settings.pixel_std)
         x = x.contiguous(memory_format=layout)
         y = torch.tensor([index[label] for label in data.labels[i : i + size]])
         net.eval()

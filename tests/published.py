@@ -12,6 +12,7 @@ from safetensors.torch import save
 
 from learndrop.disk.registry import Registry
 from learndrop.networks import catalogue
+from learndrop.networks.floats import to_float
 from learndrop.networks.spec import NetworkSpec
 from learndrop.settings import Settings, load_settings
 from tests.services import Pixels
@@ -50,7 +51,5 @@ def network(settings: Settings, seed: int, classes: int) -> torch.nn.Module:
 @torch.inference_mode()
 def probabilities(settings: Settings, seed: int, images: Pixels, classes: int = 3) -> Any:
     """What a version of that seed must answer, computed here: float32 [N, classes]."""
-    x = catalogue.to_float(
-        torch.from_numpy(np.array(images)), settings.pixel_mean, settings.pixel_std
-    )
+    x = to_float(torch.from_numpy(np.array(images)), settings.pixel_mean, settings.pixel_std)
     return torch.softmax(network(settings, seed, classes)(x), 1).numpy()

@@ -17,9 +17,9 @@ from learndrop.features.codecs import Bf16
 from learndrop.features.store import FeatureStore
 from learndrop.features.tiers import FileTier, MemoryTier
 from learndrop.networks.by_hand import by_hand
-from learndrop.networks.precision import Choice
 from learndrop.networks.transfer import to_device
 from learndrop.training.graphs import AFTER, MOST, Graphs
+from learndrop.training.precision import Choice
 from learndrop.training.trainer import Trainer
 from learndrop.training.updates import Step
 from tests.learning import quick_settings

@@ -17,6 +17,8 @@ from torchvision.models import WeightsEnum
 
 from learndrop.errors import BadNetwork, DamagedFile
 from learndrop.networks import catalogue
+from learndrop.networks.floats import to_float
+from learndrop.networks.heads import grow_head, head, n_outputs
 from learndrop.networks.spec import NetworkSpec
 from learndrop.settings import load_settings
 
@@ -50,13 +52,13 @@ HALF_RESNET18 = SHARED / "resnet18-half-cifar10.safetensors"
 def test_every_family_gives_its_head(name: str) -> None:
     with torch.device("meta"):  # shapes are enough, and take no time
         model = catalogue.build(name, 7)
-    found, layer = catalogue.head(model)
-    assert catalogue.n_outputs(layer) == 7
+    found, layer = head(model)
+    assert n_outputs(layer) == 7
     assert model.get_submodule(found) is layer
 
 
 def test_regnets_give_their_head_too() -> None:
-    assert catalogue.n_outputs(catalogue.head(catalogue.build("regnet_y_400mf", 7))[1]) == 7
+    assert n_outputs(head(catalogue.build("regnet_y_400mf", 7))[1]) == 7
 
 
 @pytest.mark.parametrize("name", ["small-resnet10", "resnet18", "googlenet"])
@@ -213,13 +215,13 @@ def test_a_grown_head_answers_as_before(name: str) -> None:
     size = 32 if name != "squeezenet1_1" else 64
     model = catalogue.build(name, 3, image_size=size)
     x = torch.randn(8, 3, size, size)
-    path, layer = catalogue.head(model)
+    path, layer = head(model)
     rows = {n: p.detach().clone() for n, p in layer.named_parameters()}
     with torch.no_grad():
         before = model(x)
-        catalogue.grow_head(model, 6)
+        grow_head(model, 6)
         after = model(x)
-    assert catalogue.head(model)[0] == path and catalogue.n_outputs(layer) == 6
+    assert head(model)[0] == path and n_outputs(layer) == 6
     for n, p in layer.named_parameters():
         assert torch.equal(p[:3], rows[n]) and p.requires_grad, n
     assert torch.allclose(after[:, :3], before, atol=1e-5)
@@ -235,19 +237,19 @@ def test_a_new_row_never_wins_at_the_moment_of_growth() -> None:
     model = nn.Sequential(layer)
     x = torch.randn(200, 4)
     before = model(x).argmax(1)
-    catalogue.grow_head(model, 9)
+    grow_head(model, 9)
     assert torch.equal(model(x).argmax(1), before)
 
 
 def test_a_head_grows_only() -> None:
     model = catalogue.build("small-resnet10", 3)
     weight = model.get_parameter("fc.weight")
-    catalogue.grow_head(model, 3)
+    grow_head(model, 3)
     assert model.get_parameter("fc.weight") is weight
     with pytest.raises(BadNetwork, match="3 classes cannot shrink to 2"):
-        catalogue.grow_head(model, 2)
+        grow_head(model, 2)
     with pytest.raises(BadNetwork, match="no Linear or Conv2d"):
-        catalogue.head(nn.ReLU())
+        head(nn.ReLU())
 
 
 # -- input and versions ---------------------------------------------------------------------------
@@ -256,12 +258,12 @@ def test_a_head_grows_only() -> None:
 def test_pixels_become_the_input() -> None:
     images = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
     mean, std = (10.0, 20.0, 30.0), (2.0, 4.0, 8.0)
-    x = catalogue.to_float(torch.from_numpy(images), mean, std)
+    x = to_float(torch.from_numpy(images), mean, std)
     shifted = images.astype(np.float32) - np.array(mean, np.float32)
     expected = (shifted / np.array(std, np.float32)).transpose(0, 3, 1, 2)
     assert x.dtype == torch.float32 and x.is_contiguous()
     assert np.array_equal(x.numpy(), expected)
-    last = catalogue.to_float(
+    last = to_float(
         torch.from_numpy(images),
         mean,
         std,

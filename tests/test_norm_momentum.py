@@ -4,8 +4,8 @@ import pytest
 from torch import nn
 
 from learndrop.images import datasets
-from learndrop.networks.norm_momentum import NEWEST, batch_norms, follow_closely
 from learndrop.stream.messages import Sample
+from learndrop.training.norm_momentum import NEWEST, batch_norms, follow_closely
 from tests.learning import quick_learner
 
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from learndrop.errors import DamagedFile
-from learndrop.networks import catalogue, precision
+from learndrop.networks import catalogue
 from learndrop.networks.chain import Chain
-from learndrop.networks.precision import Choice, choose
 from learndrop.networks.units import cut
+from learndrop.training import precision
+from learndrop.training.precision import Choice, choose
 
 CPU = torch.device("cpu")
 BATCH = torch.zeros(4, 3, 16, 16)

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from learndrop.learning.rehearsal import Floats
 from learndrop.learning.sender import RECENT, Ruling
 from learndrop.learning.trust import Trust
+from learndrop.networks.floats import Floats
 from learndrop.replay.buffer import ReplayBuffer
 from learndrop.replay.reserve import Reserve
 from learndrop.settings import Settings

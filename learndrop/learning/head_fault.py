@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from learndrop.learning.rehearsal import Floats
+from learndrop.networks.floats import Floats
 from learndrop.replay.buffer import ReplayBuffer
 from learndrop.training.ledger import Ledger
 from learndrop.training.trainer import Trainer

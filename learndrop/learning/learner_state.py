@@ -19,10 +19,10 @@ from learndrop.events import Event
 from learndrop.learning.learner import Learner
 from learndrop.learning.life import Life, Recovery
 from learndrop.networks.chain import Chain
-from learndrop.networks.precision import Choice
 from learndrop.networks.spec import NetworkSpec
 from learndrop.settings import Settings
 from learndrop.training.first_rate import KNOWING, with_rate
+from learndrop.training.precision import Choice
 
 # What the first learndrop of this format knows of both. It takes nothing else there, and must still
 # read what this one writes: all that is younger has names of its own.

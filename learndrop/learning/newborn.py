@@ -8,8 +8,8 @@ from torch import Tensor
 from learndrop.errors import BadNetwork, BadSettings
 from learndrop.networks import catalogue, units
 from learndrop.networks.chain import Chain
-from learndrop.networks.precision import Choice, choose
 from learndrop.settings import Settings
+from learndrop.training.precision import Choice, choose
 
 
 def newborn(

@@ -29,14 +29,14 @@ from learndrop.learning.newborn import first_weights, kept_weights, newborn
 from learndrop.learning.rehearsal import Rehearsal
 from learndrop.learning.sender import Ruling
 from learndrop.networks.chain import Chain
-from learndrop.networks.inputs import Inputs
-from learndrop.networks.precision import Choice
+from learndrop.networks.floats import Inputs
 from learndrop.networks.spec import NetworkSpec
 from learndrop.scores.scorers import PROBED
 from learndrop.settings import Settings
 from learndrop.training.first_rate import first_rate, with_rate
 from learndrop.training.guard import Guard
 from learndrop.training.ledger import Ledger
+from learndrop.training.precision import Choice
 from learndrop.training.progress import Progress
 from learndrop.training.rates import rate_at
 from learndrop.training.trainer import Trainer

@@ -15,6 +15,7 @@ from torch import Tensor
 from learndrop.features.keeping import FeatureKeeping
 from learndrop.features.store import FeatureStore
 from learndrop.learning.labels import Labels
+from learndrop.networks.floats import Floats
 from learndrop.networks.transfer import to_device
 from learndrop.replay.buffer import ReplayBuffer
 from learndrop.replay.replaying import affordable, is_narrow, replays_for
@@ -25,7 +26,6 @@ from learndrop.training.mixup import Mix, mix_rows
 from learndrop.training.norms import adapt_statistics
 from learndrop.training.trainer import Trainer
 
-Floats = Callable[[NDArray[np.uint8] | Tensor], Tensor]
 STATISTICS = 256  # samples from which BatchNorm's statistics are taken anew
 FEWEST = 64
 PAUSE_STEPS = 3  # a drop takes no longer than so many training steps

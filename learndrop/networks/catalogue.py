@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from itertools import chain
 
@@ -18,11 +18,9 @@ from torch import Tensor, nn
 from learndrop.errors import BadNetwork
 from learndrop.networks import timm_networks
 from learndrop.networks.first_weights import load_first_weights, take_over
-from learndrop.networks.heads import grow_head, grow_layer, head, n_outputs
+from learndrop.networks.heads import grow_layer, head, n_outputs
 from learndrop.networks.small_resnets import SMALL_RESNETS, SmallResNet
 from learndrop.networks.spec import NetworkSpec
-
-__all__ = ["build", "grow_head", "head", "known_networks", "n_outputs", "rebuild", "to_float"]
 
 
 def known_networks() -> list[str]:
@@ -149,27 +147,3 @@ def check_image_size(model: nn.Module, name: str, image_size: int) -> None:
             f"{name} cannot take images of {image_size} px: too small for its strides or windows"
             f" ({told})"
         ) from exc
-
-
-@lru_cache(maxsize=8)
-def _scaling(
-    mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Both as float32 [1, 3, 1, 1] on the device, once: each copy there would wait for it."""
-    shift, scale = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (mean, std))
-    return shift, scale
-
-
-def to_float(
-    images: Tensor,
-    mean: Sequence[float],
-    std: Sequence[float],
-    *,
-    dtype: torch.dtype = torch.float32,
-    memory_format: torch.memory_format = torch.contiguous_format,
-) -> Tensor:
-    """uint8 [N, H, W, 3] to the network's input: (RGB - mean) / std as `dtype` [N, 3, H, W]."""
-    # [N, H, W, 3] seen as [N, 3, H, W] is channels_last already: no copy is made for it.
-    x = images.permute(0, 3, 1, 2).to(torch.float32)
-    shift, scale = _scaling(tuple(mean), tuple(std), x.device)
-    return x.sub_(shift).div_(scale).to(dtype).contiguous(memory_format=memory_format)

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from learndrop.networks.norm_momentum import batch_norms
 from learndrop.settings import Settings
+from learndrop.training.norm_momentum import batch_norms
 
 KNOWING = 0.005  # first weights were given
 RANDOM = 0.05  # they are random, and BatchNorm keeps the size of the maps

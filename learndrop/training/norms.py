@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from learndrop.networks.norm_momentum import batch_norms
-from learndrop.networks.precision import autocast
+from learndrop.training.norm_momentum import batch_norms
+from learndrop.training.precision import autocast
 from learndrop.training.trainer import Trainer
 
 PART = 32  # samples, about a batch: the statistics are a mean over parts of that size

@@ -12,15 +12,15 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from learndrop.networks import catalogue
 from learndrop.networks.chain import Chain
-from learndrop.networks.norm_momentum import follow_closely
-from learndrop.networks.precision import Choice, autocast
+from learndrop.networks.heads import head
 from learndrop.settings import Settings
 from learndrop.training.averages import Averages
 from learndrop.training.graphs import Graphs
 from learndrop.training.mixup import Mix
+from learndrop.training.norm_momentum import follow_closely
 from learndrop.training.optimizer import Optimizer
+from learndrop.training.precision import Choice, autocast
 from learndrop.training.updates import Step, Updates
 
 
@@ -167,7 +167,7 @@ class Trainer:
         that another one has as well it would be the answer for half of that one's pictures.
         """
         bereft = sorted(set(rows.values()) - set(rows))
-        layer = catalogue.head(self.chain.units[-1].module)[1]
+        layer = head(self.chain.units[-1].module)[1]
         with torch.no_grad():
             for parameter in layer.parameters(recurse=False):
                 old = parameter.clone()

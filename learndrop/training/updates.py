@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from learndrop.networks.chain import Chain
-from learndrop.networks.precision import Choice, autocast
 from learndrop.settings import Settings
 from learndrop.training.compiled import Run, Tail
 from learndrop.training.graphs import Graphs
 from learndrop.training.mixup import Mix, cross_entropy
 from learndrop.training.optimizer import Optimizer
+from learndrop.training.precision import Choice, autocast
 
 
 class Step(NamedTuple):

@@ -16,6 +16,8 @@ from learndrop.disk.turns import Doing, at_once
 from learndrop.drift.unlabelled import Sureness
 from learndrop.errors import BadNetwork, DamagedFile
 from learndrop.networks import catalogue
+from learndrop.networks.floats import to_float
+from learndrop.networks.heads import head
 from learndrop.networks.spec import NetworkSpec
 from service.decoding.inputs import Shape
 
@@ -58,7 +60,7 @@ class Model:
         size = next(size for size in SIZES if size >= count)
         filled = np.zeros((size, *images.shape[1:]), np.uint8)
         filled[:count] = images
-        x = catalogue.to_float(
+        x = to_float(
             torch.from_numpy(filled),
             self.spec.pixel_mean,
             self.spec.pixel_std,
@@ -77,7 +79,7 @@ class Model:
             network = doing(partial(catalogue.shell, name, count, image_size=side))
             for part in version.parts.values():
                 state.update(doing(partial(_tensors, part)))
-            rows = len(state[f"{catalogue.head(network)[0]}.weight"])
+            rows = len(state[f"{head(network)[0]}.weight"])
             if rows != count:  # room for labels that are still to come
                 network = doing(partial(catalogue.shell, name, rows, image_size=side))
             doing(partial(catalogue.fill, network, state))

@@ -14,7 +14,8 @@ from learndrop.bench.strategies.strategy import Clock, Scheduled, Strategy
 from learndrop.bench.streams import Stream
 from learndrop.learning.answering import Batch
 from learndrop.learning.learner import Learner
-from learndrop.learning.rehearsal import Floats, Rehearsal
+from learndrop.learning.rehearsal import Rehearsal
+from learndrop.networks.floats import Floats
 from learndrop.settings import Settings
 
 
