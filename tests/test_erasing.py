@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from learndrop.belief.reserve import Reserve
 from learndrop.disk.archive import Archive
 from learndrop.disk.old_checkpoints import numbers, remove_through
 from learndrop.errors import NotLeading, StreamAway
@@ -17,7 +18,6 @@ from learndrop.learning import checkpoint
 from learndrop.learning.forgetting import Forgetting
 from learndrop.learning.learner import Learner
 from learndrop.replay.buffer import ReplayBuffer
-from learndrop.replay.reserve import Reserve
 from learndrop.stream.messages import Sample
 from learndrop.stream.stream_names import as_rows
 from learndrop.upkeep.deletions import Request

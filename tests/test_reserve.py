@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from learndrop.replay.reserve import CONFIRM, ONE_IN, Reserve
+from learndrop.belief.reserve import CONFIRM, ONE_IN, Reserve
 
 
 def add(reserve: Reserve, start: int, count: int, sender: int | None = None) -> None:

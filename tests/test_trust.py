@@ -8,9 +8,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from learndrop.belief.sender import RECENT, Ruling
+from learndrop.belief.trust import ALONE, Trust
 from learndrop.learning.labels import Labels
-from learndrop.learning.sender import RECENT, Ruling
-from learndrop.learning.trust import ALONE, Trust
 
 
 def feed(

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from learndrop.belief.sender import Ruling
 from learndrop.drift.candidate import LIFE, Candidate
 from learndrop.drift.earlier import Ended, fits_better, is_back, restored
 from learndrop.drift.watch import Alarm, Verdict
@@ -21,7 +22,6 @@ from learndrop.learning import moving, trial
 from learndrop.learning.head_fault import head_alone
 from learndrop.learning.life import Recovery
 from learndrop.learning.parts import Parts
-from learndrop.learning.sender import Ruling
 
 PROBED = 128  # newest samples that weights are tried on
 LEAST = 64  # samples of the new world: fewer tell nothing of weights

@@ -14,6 +14,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from learndrop.belief.judging import Belief
+from learndrop.belief.sender import Ruling
 from learndrop.drift.candidate import Candidate
 from learndrop.drift.earlier import Earlier
 from learndrop.drift.unlabelled import Newest
@@ -21,13 +23,11 @@ from learndrop.drift.watch import Watch
 from learndrop.drift.witness import Witness
 from learndrop.dropping.settling import Settling
 from learndrop.events import Event, EventType
-from learndrop.learning.belief import Belief
 from learndrop.learning.hurry import Hurry
 from learndrop.learning.labels import Labels
 from learndrop.learning.life import Life, Recovery
 from learndrop.learning.newborn import first_weights, kept_weights, newborn
 from learndrop.learning.rehearsal import Rehearsal
-from learndrop.learning.sender import Ruling
 from learndrop.networks.chain import Chain
 from learndrop.networks.floats import Inputs
 from learndrop.networks.spec import NetworkSpec

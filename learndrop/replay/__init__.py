@@ -1,1 +1,1 @@
-"""What is learned again: recent samples, how many, and those that versions are measured on."""
+"""What is learned again: the recent samples, and how many of them with each batch."""

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from learndrop.learning.sender import RECENT, Ruling
-from learndrop.learning.trust import Trust
+from learndrop.belief.reserve import Reserve
+from learndrop.belief.sender import RECENT, Ruling
+from learndrop.belief.trust import Trust
 from learndrop.networks.floats import Floats
 from learndrop.replay.buffer import ReplayBuffer
-from learndrop.replay.reserve import Reserve
 from learndrop.settings import Settings
 from learndrop.training.ledger import Ledger
 from learndrop.training.trainer import Trainer

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from learndrop.learning.sender import LEAST, LEAST_FALL, RECENT, Ruling, Sender, fell
+from learndrop.belief.sender import LEAST, LEAST_FALL, RECENT, Ruling, Sender, fell
 
 WITNESSES = 24
 ALONE = 4096
