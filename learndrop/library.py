@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from learndrop.disk.files import write_atomic
+from learndrop.epochs.fit import Epoch, Epochs
+from learndrop.epochs.fixed_set import Pictures
 from learndrop.errors import BadInput, BadNetwork, DamagedFile
 from learndrop.events import Event
 from learndrop.images.items import (
@@ -28,7 +30,6 @@ from learndrop.images.items import (
     plain_label,
 )
 from learndrop.learning import checkpoint
-from learndrop.learning.epochs import Epoch, Epochs
 from learndrop.learning.growing import targets_of
 from learndrop.learning.learner import Learner as Engine
 from learndrop.networks import units as cutting
@@ -36,7 +37,6 @@ from learndrop.networks.by_hand import Part, by_hand
 from learndrop.networks.chain import Chain
 from learndrop.settings import Settings, load_settings
 from learndrop.stream.messages import Sample
-from learndrop.training.passes import Pictures
 
 ABOUT = "learner.json"  # beside the checkpoint: what it takes to load it
 OWN_WEIGHTS = "(the model's own)"

@@ -14,11 +14,11 @@ import learndrop
 from learndrop.bench.epoch_table import page, table
 from learndrop.bench.epochs import bench_epochs
 from learndrop.bench.one_in_epochs import chain_of
+from learndrop.epochs.fit import Epoch, Epochs
+from learndrop.epochs.fixed_set import Pictures
 from learndrop.images import datasets
-from learndrop.learning.epochs import Epoch, Epochs
 from learndrop.learning.learner import Learner
 from learndrop.training.augment import crop_and_flip
-from learndrop.training.passes import Pictures
 from tests.learning import QUICK, digits, learn, quick_settings
 
 DATA = datasets.load("digits", 16, seed=0)

@@ -14,15 +14,15 @@ from torch import nn
 
 from learndrop.bench.epoch_table import OURS, Run
 from learndrop.bench.play import machine
+from learndrop.epochs.fit import Epoch, Epochs
+from learndrop.epochs.fixed_set import Pictures
 from learndrop.errors import BadInput
 from learndrop.images import datasets
-from learndrop.learning.epochs import Epoch, Epochs
 from learndrop.learning.growing import targets_of
 from learndrop.learning.learner import Learner
 from learndrop.networks import catalogue, units
 from learndrop.networks.chain import Chain
 from learndrop.settings import Settings
-from learndrop.training.passes import Pictures
 
 
 def train(job: dict[str, Any]) -> Run:

@@ -1,1 +1,1 @@
-"""The learner: test, notice, train, drop, bring back; its checkpoints; the same in epochs."""
+"""The learner: test, notice, train, drop, bring back; its versions and its checkpoints."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
+from learndrop.epochs.fixed_set import Pictures, Places
 from learndrop.features import codecs
 from learndrop.features.choice import CHOOSES
 from learndrop.features.store import FeatureStore, joined
@@ -15,7 +16,6 @@ from learndrop.learning.learner import Learner
 from learndrop.networks.prefix import prefix_hash
 from learndrop.networks.transfer import to_device
 from learndrop.training.augment import crop_and_flip
-from learndrop.training.passes import Pictures, Places
 
 
 class SetMaps:

@@ -19,13 +19,13 @@ from torch import Tensor
 
 from learndrop.dropping.arriving import Arriving
 from learndrop.dropping.settling import Move, Settling
+from learndrop.epochs.fixed_set import Passes, Pictures, Places
+from learndrop.epochs.set_maps import SetMaps
 from learndrop.events import Event
 from learndrop.learning.learner import Learner
-from learndrop.learning.set_maps import SetMaps
 from learndrop.networks.transfer import to_device
 from learndrop.scores.scorers import PROBED
 from learndrop.training.norms import adapt_statistics
-from learndrop.training.passes import Passes, Pictures, Places
 from learndrop.training.rates import WARM_UP, rate_of
 from learndrop.training.updates import Step
 
