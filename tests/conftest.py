@@ -51,7 +51,7 @@ LONGEST = (
     "test_earlier",
     "test_units",
     "test_checkpoint",
-    "test_scorers",
+    "test_scores",
     "test_worker_kills",
     "test_bench",
     "test_library_docs",

@@ -31,10 +31,11 @@ from learndrop.images import datasets
 from learndrop.learning import checkpoint
 from learndrop.learning.growing import targets_of
 from learndrop.learning.learner import Learner
+from learndrop.scores.catalogue import KEYS, Together
 from learndrop.scores.directedness import DirectednessScorer
 from learndrop.scores.function_change import FunctionScorer
 from learndrop.scores.gradients import GradientScorer
-from learndrop.scores.scorers import KEYS, ShareScorer, Together
+from learndrop.scores.motion import ShareScorer
 from learndrop.settings import Settings
 
 SHARES = (0.25, 0.5, 0.75)  # of the units, where it is cut

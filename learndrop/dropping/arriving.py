@@ -17,7 +17,7 @@ from torch import Tensor
 
 from learndrop.dropping.rule import prefix
 from learndrop.networks.chain import Chain
-from learndrop.scores.score import Scores, norm
+from learndrop.scores.scorer import Scores, norm
 from learndrop.training.rates import rate_of
 
 ARRIVED = 0.1  # of the way gone: with less than that left to go, a unit has arrived

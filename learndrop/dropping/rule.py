@@ -73,7 +73,7 @@ class UnitRecord:
 class DropRule:
     """Prefix rule with warm-up and hysteresis.
 
-    A unit is learned when its score (see scorers.py) has stayed at most `low` for
+    A unit is learned when its score (see scores/) has stayed at most `low` for
     `settled_windows` readings in a row; a reading above 1.25 x `low` clears the count, one between
     leaves it as it is.
 

@@ -22,7 +22,7 @@ from learndrop.features import codecs
 from learndrop.features.choice import CHOOSES
 from learndrop.features.tiers import room
 from learndrop.networks.chain import Chain
-from learndrop.scores.scorers import BOUNDS, KEYS, make_scorer
+from learndrop.scores.catalogue import BOUNDS, KEYS, make_scorer
 from learndrop.settings import Settings
 from learndrop.training.ledger import Ledger
 from learndrop.training.progress import Progress

@@ -20,7 +20,7 @@ from torch import Tensor
 from learndrop.dropping.probation import Probation
 from learndrop.dropping.rule import prefix
 from learndrop.networks.chain import Chain
-from learndrop.scores.score import cosine
+from learndrop.scores.scorer import cosine
 
 MOST_DOUBLED = 5  # times: nothing is let be for ever
 

@@ -24,7 +24,7 @@ from learndrop.epochs.set_maps import SetMaps
 from learndrop.events import Event
 from learndrop.learning.learner import Learner
 from learndrop.networks.transfer import to_device
-from learndrop.scores.scorers import PROBED
+from learndrop.scores.catalogue import PROBED
 from learndrop.training.norms import adapt_statistics
 from learndrop.training.rates import WARM_UP, rate_of
 from learndrop.training.updates import Step

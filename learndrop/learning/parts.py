@@ -31,7 +31,7 @@ from learndrop.learning.rehearsal import Rehearsal
 from learndrop.networks.chain import Chain
 from learndrop.networks.floats import Inputs
 from learndrop.networks.spec import NetworkSpec
-from learndrop.scores.scorers import PROBED
+from learndrop.scores.catalogue import PROBED
 from learndrop.settings import Settings
 from learndrop.training.first_rate import first_rate, with_rate
 from learndrop.training.guard import Guard

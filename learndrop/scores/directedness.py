@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from learndrop.scores.score import Scores, norm
+from learndrop.scores.scorer import Scores, norm
 
 EVERY = 4  # steps between two looks: the path is measured along its corners
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from learndrop.networks.chain import Chain
-from learndrop.scores.score import Scores
+from learndrop.scores.scorer import Scores
 
 
 def cka(a: Tensor, b: Tensor) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from learndrop.scores.score import Peaks, Scores, norm
+from learndrop.scores.scorer import Peaks, Scores, norm
 
 EVERY = 4  # steps between two looks at the gradients
 

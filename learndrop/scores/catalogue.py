@@ -16,7 +16,8 @@ from learndrop.networks.chain import Chain
 from learndrop.scores.directedness import DirectednessScorer
 from learndrop.scores.function_change import FunctionScorer
 from learndrop.scores.gradients import GradientScorer
-from learndrop.scores.score import MotionScorer, Peaks, Scorer, Scores
+from learndrop.scores.motion import MotionScorer, ShareScorer
+from learndrop.scores.scorer import Scorer, Scores
 
 PROBED = 32  # images in the probe of a score that looks at outputs
 
@@ -34,40 +35,6 @@ BOUNDS = {
     "function": 0.01,
     "gradient": 0.5,
 }
-
-
-class ShareScorer(MotionScorer):
-    """motion_share: motion against its highest since the start or the last drift, 0 to 1.
-
-    Motion itself has a scale of its own in each unit, so no one bound fits all.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._peaks = Peaks()
-
-    def forget(self) -> None:
-        """See `Scorer`."""
-        super().forget()
-        self._peaks.forget()
-
-    def read(self) -> dict[int, Scores]:
-        """See `Scorer`."""
-        scores = super().read()
-        for unit, told in scores.items():
-            if "motion" in told:
-                told["motion_share"] = self._peaks.share(unit, told["motion"])
-        return scores
-
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """See `Scorer`."""
-        tensors, data = super().state()
-        return tensors, data | {"peaks": self._peaks.to_json()}
-
-    def load(self, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> None:
-        """See `Scorer`."""
-        super().load(tensors, data)
-        self._peaks.load_json(data["peaks"])
 
 
 class Together:
