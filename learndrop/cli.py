@@ -91,7 +91,7 @@ def status(url: Url = "", as_json: Json = False) -> None:
     if as_json:
         show_json(state)
         return
-    from learndrop.status import render
+    from learndrop.terminal import render
 
     render(state)
 
@@ -108,7 +108,7 @@ def sample(
     if as_json:
         show_json(fate)
         return
-    from learndrop.status import told_fate
+    from learndrop.terminal import told_fate
 
     typer.echo(f"{fate['id']}\t{told_fate(fate)}")
 
@@ -170,7 +170,7 @@ def delete(
     if as_json:
         show_json(told)
         return
-    from learndrop.status import told_deletion
+    from learndrop.terminal import told_deletion
 
     for line in told_deletion(told):
         typer.echo(line)
@@ -197,7 +197,7 @@ def settings(
     if as_json:
         show_json(rows)
         return
-    from learndrop.status import settings_table, table
+    from learndrop.terminal import settings_table, table
 
     if markdown:
         typer.echo(settings_table(rows))
@@ -210,7 +210,7 @@ def settings(
 
 def progress(total: int) -> Any:
     """A context that gives a function to call with the number of images done."""
-    from learndrop.status import progress_bar
+    from learndrop.terminal import progress_bar
 
     return progress_bar(total)
 

@@ -31,6 +31,7 @@ from service.dependencies import IN_A_HEADER, Rooms
 from service.durability import Durability
 from service.envelope import HEADER, Envelope, request_id
 from service.intake import Intake
+from service.key_rates import KeyRates
 from service.key_watch import KeyWatch
 from service.metrics import ServiceMetrics
 from service.problems import (
@@ -43,7 +44,6 @@ from service.problems import (
     kind_of,
     problem,
 )
-from service.rates import Rates
 from service.retention import Retention
 from service.routes import (
     audit,
@@ -103,7 +103,7 @@ def create_app(
         intake=intake,
         metrics=metrics,
         gate=gate,
-        rates=Rates(settings),
+        rates=KeyRates(settings),
         audit=trail,
         key_watch=KeyWatch(gate, trail),
         repeats=Repeats(settings),

@@ -31,11 +31,11 @@ from service.backlog import Backlog
 from service.durability import Durability
 from service.envelope import request_id
 from service.intake import Intake
+from service.key_rates import KeyRates
 from service.key_watch import KeyWatch
 from service.metrics import ServiceMetrics
 from service.pace import Pace
 from service.queries import check_query
-from service.rates import Rates
 from service.retention import Retention
 
 Change = Callable[[], Awaitable[dict[str, Any]]]
@@ -61,7 +61,7 @@ class Rooms:
     intake: Intake
     metrics: ServiceMetrics
     gate: Gate
-    rates: Rates
+    rates: KeyRates
     audit: AuditTrail
     key_watch: KeyWatch
     repeats: Repeats

@@ -11,12 +11,12 @@ import asyncio
 from learndrop.disk.keyring import prints
 from learndrop.upkeep.audit import AuditTrail
 from service.auth import Gate
-from service.repeated import Repeated
+from service.background import Background
 
 EVERY_S = 5.0
 
 
-class KeyWatch(Repeated):
+class KeyWatch(Background):
     """Looks at the keys every few seconds, and before each action of an admin."""
 
     def __init__(self, gate: Gate, audit: AuditTrail) -> None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 from learndrop.answers.kept import Answers
 from learndrop.settings import Settings
 from learndrop.upkeep.dead_letters import DeadLetters
+from service.background import Background
 from service.metrics import ServiceMetrics
-from service.repeated import Repeated
 
 LONGEST_S = 60.0
 
 
-class Retention(Repeated):
+class Retention(Background):
     """Looks at least every minute, and ten times within the shortest age."""
 
     def __init__(

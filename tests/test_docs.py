@@ -22,7 +22,7 @@ from learndrop.bench.streams import KINDS as STREAMS
 from learndrop.cli import app
 from learndrop.images.worlds import KINDS as WORLDS
 from learndrop.settings import Settings, explained, load_settings
-from learndrop.status import settings_table
+from learndrop.terminal import settings_table
 from service.app import create_app
 from service.metrics import ServiceMetrics
 from tests.servers import require_server

@@ -18,8 +18,8 @@ from learndrop.learning import checkpoint
 from learndrop.learning.forgetting import Forgetting
 from learndrop.learning.learner import Learner
 from learndrop.replay.buffer import ReplayBuffer
+from learndrop.stream.id_arrays import as_rows
 from learndrop.stream.messages import Sample
-from learndrop.stream.stream_names import as_rows
 from learndrop.upkeep.deletions import Request
 from tests.learning import quick_settings
 from worker.erasing import Erasing

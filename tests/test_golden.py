@@ -22,8 +22,8 @@ from learndrop.learning import checkpoint
 from learndrop.learning.learner import Learner
 from learndrop.learning.life import Recovery
 from learndrop.learning.returning import tensors_of
-from learndrop.status import render
 from learndrop.stream.messages import Sample
+from learndrop.terminal import render
 from tests.golden import make
 from tests.golden.coded import fields
 

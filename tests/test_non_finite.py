@@ -11,7 +11,7 @@ import pytest
 from learndrop.disk.registry import Registry
 from learndrop.errors import BadSettings
 from learndrop.learning import checkpoint
-from learndrop.learning.keeping import Keeper
+from learndrop.learning.keeper import Keeper
 from learndrop.learning.returning import is_finite
 from learndrop.settings import Settings, load_settings
 from learndrop.stream.messages import Sample

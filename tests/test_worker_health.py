@@ -17,7 +17,7 @@ from learndrop.errors import DidNotStart
 from learndrop.settings import load_settings
 from learndrop.stream.account import Counts
 from learndrop.stream.gap import Gap
-from worker.account import Account
+from worker.account_series import AccountSeries
 from worker.health import MOST_THREADS, answering
 from worker.metrics import WorkerMetrics
 
@@ -215,7 +215,7 @@ def test_who_stands_by_tells_no_account_of_its_own(metrics: WorkerMetrics) -> No
 
 def test_the_account_is_scraped_as_it_was_at_one_moment() -> None:
     registry = CollectorRegistry()
-    account = Account(registry)
+    account = AccountSeries(registry)
     before, after = Counts(9, 2, 3, 4), Counts(20, 12, 3, 4, deleted=1)
     account.counts = before
     told = []

@@ -17,7 +17,7 @@ from learndrop.events import Event, EventType
 from learndrop.stream.account import Counts
 from learndrop.stream.contract import Reason
 from learndrop.stream.gap import Gap, GapKind
-from worker.account import Account
+from worker.account_series import AccountSeries
 from worker.feature_series import FeatureSeries, or_nan
 from worker.report import Report
 
@@ -62,7 +62,7 @@ class WorkerMetrics:
             "learndrop_samples_buried", "Dead-lettered entries.", ["reason"], registry=r
         )
         # The counters begin at zero with each process; the account goes on.
-        self._account = Account(r)
+        self._account = AccountSeries(r)
         self._age = Histogram(
             "learndrop_sample_age_seconds", "From accepted to learned.", buckets=AGES_S, registry=r
         )

@@ -43,7 +43,7 @@ class Tells(Protocol):
 
 
 def as_it_is() -> None:
-    """Nobody looks after the weights: see learndrop.learning.keeping for who does."""
+    """Nobody looks after the weights: see learndrop.learning.keeper for who does."""
 
 
 @dataclass(frozen=True)

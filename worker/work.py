@@ -15,7 +15,7 @@ from learndrop.disk.archive import Archive
 from learndrop.disk.registry import Registry
 from learndrop.learning import checkpoint
 from learndrop.learning.forgetting import Forgetting
-from learndrop.learning.keeping import Keeper
+from learndrop.learning.keeper import Keeper
 from learndrop.server.board import WorkerBoard
 from learndrop.settings import Settings
 from learndrop.stream.consumer import RedisConsumer

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from learndrop.stream.stream_names import among, as_rows, before
+from learndrop.stream.id_arrays import among, as_rows, before
 
 ONE_IN = 8
 CONFIRM = 512
@@ -66,7 +66,7 @@ class Reserve:
     ) -> None:
         """Take a share of the believed samples of one batch, and confirm those that waited.
 
-        `names` [N, 2] are what they are called outside (stream_names.py).
+        `names` [N, 2] are what they are called outside (id_arrays.py).
         """
         if not self.size or not len(ids):
             return

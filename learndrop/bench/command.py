@@ -19,7 +19,7 @@ from learndrop.bench.plans import IN_REAL_TIME, Plan, Played
 from learndrop.bench.redraw import RUNS, redraw
 from learndrop.bench.runs import Run
 from learndrop.errors import LearndropError
-from learndrop.status import progress_bar
+from learndrop.terminal import progress_bar
 
 
 class TimeIsUp(Exception):

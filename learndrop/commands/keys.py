@@ -63,7 +63,7 @@ def list_keys(as_json: Json = False) -> None:
                 del secret["sha256"]
         typer.echo(orjson.dumps(told, option=orjson.OPT_INDENT_2).decode())
         return
-    from learndrop.status import ago, table
+    from learndrop.terminal import ago, table
 
     rows = []
     for key in ring.keys:

@@ -30,7 +30,7 @@ def wished(
     if as_json:
         show_json(rows)
         return
-    from learndrop.status import table
+    from learndrop.terminal import table
 
     shown = [[row["prediction"], row["label"], f"{row['worth']:.2f}", row["why"]] for row in rows]
     table(("prediction", "answered", "worth", "why"), shown)

@@ -34,7 +34,7 @@ def list_letters(
     if as_json:
         show_json(page)
         return
-    from learndrop.status import ago, table
+    from learndrop.terminal import ago, table
 
     numbers = [f"{n:,} {name}" for name, n in page["kept"].items() if n]
     typer.echo(", ".join(numbers) or "no dead letters")
@@ -65,7 +65,7 @@ def show(
     if as_json:
         show_json(letter)
         return
-    from learndrop.status import table
+    from learndrop.terminal import table
 
     own = {name: value for name, value in letter.items() if name != "fields"}
     rows = [[name, str(value)] for name, value in own.items()]

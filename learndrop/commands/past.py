@@ -30,7 +30,7 @@ def replay(source: Source = "", given: Given = None, as_json: Json = False) -> N
         raise errors.NotFound("replay needs torch: pip install 'learndrop[service,worker]'")
     from learndrop.bench.past import insist, play, rows
     from learndrop.settings import load_settings
-    from learndrop.status import table
+    from learndrop.terminal import table
 
     changed = dict(assignment(text) for text in given or ())
     if not changed:

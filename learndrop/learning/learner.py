@@ -17,7 +17,7 @@ from torch import Tensor
 from learndrop.errors import NotLearnedYet
 from learndrop.events import Event
 from learndrop.learning import drifts, moving, stepping
-from learndrop.learning.answering import Batch, answered
+from learndrop.learning.batch import Batch, answered
 from learndrop.learning.life import Report
 from learndrop.learning.noticing import notice
 from learndrop.learning.overview import overview

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from learndrop.learning import drifts
-from learndrop.learning.answering import Batch
+from learndrop.learning.batch import Batch
 from learndrop.learning.parts import Parts
 
 

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from learndrop.learning.answering import Batch
+from learndrop.learning.batch import Batch
 from learndrop.learning.parts import Parts
 from learndrop.networks.transfer import to_device
 from learndrop.training.guard import Judgement

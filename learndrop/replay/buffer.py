@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from learndrop.stream.stream_names import among, as_rows, before, parts
+from learndrop.stream.id_arrays import among, as_rows, before, parts
 
 UNKNOWN, DISOWNED = -1, -2  # senders
 
@@ -74,7 +74,7 @@ class ReplayBuffer:
 
         A picture that is held already takes its own place again, with its newest label: a flood
         of copies drives nothing else out. `names` [N, 2] are what samples are called outside
-        (stream_names.py), by which they can be forgotten.
+        (id_arrays.py), by which they can be forgotten.
         """
         known = np.full(len(ids), UNKNOWN) if senders is None else senders
         named = as_rows((), len(ids)) if names is None else names

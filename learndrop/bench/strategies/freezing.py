@@ -12,7 +12,7 @@ from torch import Tensor
 
 from learndrop.bench.strategies.strategy import Clock, Scheduled, Strategy
 from learndrop.bench.streams import Stream
-from learndrop.learning.answering import Batch
+from learndrop.learning.batch import Batch
 from learndrop.learning.learner import Learner
 from learndrop.learning.rehearsal import Rehearsal
 from learndrop.networks.floats import Floats

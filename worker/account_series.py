@@ -18,7 +18,7 @@ SERIES = {
 }
 
 
-class Account:
+class AccountSeries:
     """Gauges that change together: a scrape may come in the middle of anything."""
 
     def __init__(self, registry: CollectorRegistry) -> None:

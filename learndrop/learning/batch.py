@@ -11,8 +11,8 @@ from torch import Tensor
 
 from learndrop.learning.growing import targets_of
 from learndrop.learning.parts import Parts
+from learndrop.stream.id_arrays import as_rows
 from learndrop.stream.messages import Sample
-from learndrop.stream.stream_names import as_rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from learndrop.settings import Settings
 from service.auth import Caller
 
 
-class Rates:
+class KeyRates:
     """Counts the requests of each key against `key_rate`, or the rate of its own."""
 
     def __init__(self, settings: Settings) -> None:

@@ -13,7 +13,7 @@ import torch
 from learndrop.disk.registry import Registry
 from learndrop.errors import LearndropError
 from learndrop.learning import checkpoint
-from learndrop.learning.keeping import Keeper
+from learndrop.learning.keeper import Keeper
 from learndrop.learning.learner import Learner
 from learndrop.learning.returning import is_finite, tensors_of
 from learndrop.stream.messages import Sample

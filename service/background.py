@@ -14,7 +14,7 @@ AGAIN_S = 0.5
 log = structlog.get_logger()
 
 
-class Repeated:
+class Background:
     """Does it until it is stopped.
 
     Args:
