@@ -60,7 +60,7 @@ def serve(settings: Settings) -> None:
             app,
             loop="uvloop",
             http=Protocol.within(
-                app.state.rooms.metrics.closed_because,
+                app.state.parts.metrics.closed_because,
                 head_s=settings.head_timeout_s,
                 head_bytes=settings.max_head_bytes,
                 send_s=settings.send_timeout_s,
@@ -80,7 +80,7 @@ def serve(settings: Settings) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
         server = uvicorn.Server(config)
-        keys = app.state.rooms.gate.told
+        keys = app.state.parts.gate.told
         spare_what_is_there()
         log.info("service_starting", host=settings.host, port=settings.port, keys=keys)
         server.run(sockets=[bound])

@@ -1,4 +1,4 @@
-"""Wires the service: `create_app` builds every room from one Settings, and maps every error."""
+"""Wires the service: `create_app` builds every part from one Settings, and maps every error."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from learndrop.upkeep.repeats import Repeats
 from service.answering.serving import Serving
 from service.auth import Gate
 from service.backlog import Backlog
-from service.dependencies import IN_A_HEADER, Rooms
+from service.dependencies import IN_A_HEADER, Parts
 from service.durability import Durability
 from service.envelope import HEADER, Envelope, request_id
 from service.intake import Intake
@@ -87,7 +87,7 @@ def create_app(
     publisher = publisher or RedisPublisher(settings)
     answers, letters = answers or Answers(settings), DeadLetters(settings)
     gate, trail = Gate(settings), AuditTrail(settings)
-    rooms = Rooms(
+    parts = Parts(
         settings=settings,
         publisher=publisher,
         backlog=Backlog(settings, publisher),
@@ -119,7 +119,7 @@ def create_app(
         # DELETE /v1/dead-letters/$ID without an ID would be led to what throws all of them away.
         redirect_slashes=False,
     )
-    app.state.rooms = rooms
+    app.state.parts = parts
     learning = (samples, predictions, labels, dead_letters, deletions)
     for routes in (*learning, state, models, audit, health, problems):
         app.include_router(routes.router)
@@ -149,23 +149,23 @@ def _serving(settings: Settings, registry: Registry, metrics: ServiceMetrics) ->
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    rooms: Rooms = app.state.rooms
-    await rooms.intake.start()
-    await rooms.durability.start()
-    await rooms.serving.start()
-    await rooms.retention.start()
-    await rooms.key_watch.start()
+    parts: Parts = app.state.parts
+    await parts.intake.start()
+    await parts.durability.start()
+    await parts.serving.start()
+    await parts.retention.start()
+    await parts.key_watch.start()
     try:
         yield
     finally:
-        await rooms.key_watch.stop()
-        await rooms.retention.stop()
-        await rooms.serving.stop()
-        await rooms.backlog.stop()
-        await rooms.intake.stop()
-        opened = (rooms.publisher, rooms.board, rooms.answers, rooms.labels, rooms.dead_letters)
-        for room in (*opened, rooms.deleting, rooms.audit, rooms.repeats):
-            await room.close()
+        await parts.key_watch.stop()
+        await parts.retention.stop()
+        await parts.serving.stop()
+        await parts.backlog.stop()
+        await parts.intake.stop()
+        opened = (parts.publisher, parts.board, parts.answers, parts.labels, parts.dead_letters)
+        for part in (*opened, parts.deleting, parts.audit, parts.repeats):
+            await part.close()
 
 
 async def _on_own_error(request: Request, exc: Exception) -> Response:
@@ -178,7 +178,7 @@ async def _on_own_error(request: Request, exc: Exception) -> Response:
 
 
 def _count(request: Request, kind: str) -> None:
-    metrics: ServiceMetrics = request.app.state.rooms.metrics
+    metrics: ServiceMetrics = request.app.state.parts.metrics
     metrics.refusals.labels(kind).inc()
     if request.url.path == "/v1/samples":
         metrics.refused.labels(kind).inc()

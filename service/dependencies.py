@@ -43,7 +43,7 @@ Change = Callable[[], Awaitable[dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Rooms:
+class Parts:
     """Everything that `create_app` wires."""
 
     settings: Settings
@@ -68,9 +68,9 @@ class Rooms:
     pace: Pace = field(default_factory=Pace)
 
 
-def rooms_of(request: Request) -> Rooms:
-    """The rooms of the application that got the request."""
-    return cast(Rooms, request.app.state.rooms)
+def parts_of(request: Request) -> Parts:
+    """What the application consists of that got the request."""
+    return cast(Parts, request.app.state.parts)
 
 
 def caller_of(request: Request) -> Caller:
@@ -79,15 +79,15 @@ def caller_of(request: Request) -> Caller:
 
 
 # These are `async` although they wait for nothing: FastAPI would run each in a thread otherwise.
-async def rooms(request: Request) -> Rooms:
-    """The rooms of the application that got the request."""
-    return rooms_of(request)
+async def parts(request: Request) -> Parts:
+    """What the application consists of that got the request."""
+    return parts_of(request)
 
 
-InRooms = Annotated[Rooms, Depends(rooms)]
+InParts = Annotated[Parts, Depends(parts)]
 
 
-async def publisher(wired: InRooms) -> Publisher:
+async def publisher(wired: InParts) -> Publisher:
     """The ingress's side of the stream: it cannot even see `ack`."""
     return wired.publisher
 
@@ -112,7 +112,7 @@ BatchKey = Annotated[
 
 
 async def repeating(
-    request: Request, wired: InRooms, asking: Asking, batch_key: BatchKey = ""
+    request: Request, wired: InParts, asking: Asking, batch_key: BatchKey = ""
 ) -> Callable[[Change], Awaitable[dict[str, Any]]]:
     """Makes a change once, however often it is asked for under the same Idempotency-Key."""
     content = f"{request.method} {request.url.path}?{request.url.query}"
@@ -149,7 +149,7 @@ class _Admission(HTTPBearer):
             BadParameter: it names a parameter that the route does not have.
         """
         assert isinstance(request, Request)  # the base class's word is a wider one
-        wired, role = rooms_of(request), self._role
+        wired, role = parts_of(request), self._role
         asking = wired.gate.identify(request.headers, role)
         request.state.caller = asking
         request.state.headers, refusal = wired.rates.hit(asking)
@@ -164,7 +164,7 @@ class _Admission(HTTPBearer):
         check_query(request, [parameter.alias for parameter in known])
 
 
-async def _write_down(request: Request, wired: Rooms, asking: Caller) -> None:
+async def _write_down(request: Request, wired: Parts, asking: Caller) -> None:
     """What an admin is about to do, or what somebody who is none tries to."""
     await wired.key_watch.tell()
     if request.method not in _READING:

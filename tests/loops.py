@@ -1,4 +1,4 @@
-"""The worker's loop among rooms that write down what it does to them, and when."""
+"""The worker's loop among parts that write down what it does to them, and when."""
 
 from __future__ import annotations
 

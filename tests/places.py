@@ -1,4 +1,4 @@
-"""Many rooms of one kind on one server, closed together at the end of a test."""
+"""Many parts of one kind on one server, closed together at the end of a test."""
 
 from __future__ import annotations
 

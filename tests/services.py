@@ -26,7 +26,7 @@ from learndrop.stream.memory_stream import MemoryStream
 from learndrop.stream.messages import Sample
 from service.__main__ import listening
 from service.app import create_app
-from service.dependencies import Rooms
+from service.dependencies import Parts
 from service.protocol import Protocol
 
 Pixels = NDArray[np.uint8]
@@ -77,13 +77,13 @@ class Ingress:
 
     def metric(self, name: str, **labels: str) -> float:
         """A series of the service."""
-        return rooms_of(self.http).metrics.registry.get_sample_value(name, labels) or 0.0
+        return parts_of(self.http).metrics.registry.get_sample_value(name, labels) or 0.0
 
 
-def rooms_of(http: TestClient) -> Rooms:
+def parts_of(http: TestClient) -> Parts:
     """What the application behind it was put together from."""
     app = cast(FastAPI, http.app)  # the client takes any ASGI application, and says no more
-    return cast(Rooms, app.state.rooms)  # a state's attributes have no types
+    return cast(Parts, app.state.parts)  # a state's attributes have no types
 
 
 @contextmanager
@@ -121,7 +121,7 @@ def listening_app(app: FastAPI, port: int = 0, *, send_buffer: int = 0) -> Itera
     with listening("127.0.0.1", port) as bound:
         if send_buffer:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
-        counted = Protocol.within(app.state.rooms.metrics.closed_because)
+        counted = Protocol.within(app.state.parts.metrics.closed_because)
         config = uvicorn.Config(app, http=counted, ws="none", log_config=None, access_log=False)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})

@@ -43,7 +43,7 @@ SIZE = 16
 
 
 class Place:
-    """Every room of the service that holds images, and a worker's hand."""
+    """Every part of the service that holds images, and a worker's hand."""
 
     def __init__(self, settings: Settings, server: EmbeddedRedis) -> None:
         self.settings, self.keys = settings, Keys(settings.name)
@@ -71,8 +71,8 @@ class Place:
         return counts
 
     async def close(self) -> None:
-        for room in (self.publisher, self.answers, self.letters, self.labels, self.deleting):
-            await room.close()
+        for part in (self.publisher, self.answers, self.letters, self.labels, self.deleting):
+            await part.close()
         self.worker.close()
         self.asks.close()
         self.redis.close()

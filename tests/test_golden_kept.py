@@ -188,8 +188,8 @@ async def test_a_deletion_goes_on_to_its_end(golden: Path, settings: Settings, r
     again = await deleting.delete(receipt["sample_id"])
     assert (again.stream, again.done, again.prediction) == ("waiting", True, found.prediction)
     worker.close()
-    for room in (publisher, letters, answers, deleting):
-        await room.close()
+    for part in (publisher, letters, answers, deleting):
+        await part.close()
 
 
 def _size(fields: dict[bytes, bytes]) -> int:

@@ -66,8 +66,8 @@ class Place:
         return counts
 
     async def close(self) -> None:
-        for room in (self.answers, self.labels, self.publisher):
-            await room.close()
+        for part in (self.answers, self.labels, self.publisher):
+            await part.close()
         self.worker.close()
         self.redis.close()
 

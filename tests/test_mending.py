@@ -37,7 +37,7 @@ NAMES = [
 ]
 
 
-class Rooms:
+class Parts:
     """All that the service does with Redis."""
 
     def __init__(self, settings: Settings) -> None:
@@ -83,25 +83,25 @@ class Rooms:
         return {"a": 1}
 
     async def close(self) -> None:
-        for room in (self.publisher, self.board, self.answers, self.labels, self.letters):
-            await room.close()
+        for part in (self.publisher, self.board, self.answers, self.labels, self.letters):
+            await part.close()
         for other in (self.audit, self.repeats, self.deleting):
             await other.close()
         self.worker.close()
 
 
 @pytest.fixture
-async def rooms(server: EmbeddedRedis) -> AsyncIterator[tuple[Rooms, Settings]]:
+async def parts(server: EmbeddedRedis) -> AsyncIterator[tuple[Parts, Settings]]:
     settings = settings_on(server, on_gap="go_on")
-    rooms = Rooms(settings)
-    yield rooms, settings
-    await rooms.close()
+    parts = Parts(settings)
+    yield parts, settings
+    await parts.close()
 
 
 async def test_a_batch_that_met_a_wrong_type_was_not_taken_in_part(
-    rooms: tuple[Rooms, Settings], server: EmbeddedRedis
+    parts: tuple[Parts, Settings], server: EmbeddedRedis
 ) -> None:
-    room, settings = rooms
+    part, settings = parts
     keys = Keys(settings.name)
     samples = [Sample(np.zeros((4, 4, 3), np.uint8), "a", name=f"{n}") for n in range(3)]
     with client_of(server) as redis:
@@ -109,9 +109,9 @@ async def test_a_batch_that_met_a_wrong_type_was_not_taken_in_part(
         for key in (*said, keys.batches_held, keys.names_held):
             redis.set(key, "mine")
             with pytest.raises(StreamAway, match="WRONGTYPE"):
-                await room.publisher.take(samples, Once("key", "c"))
+                await part.publisher.take(samples, Once("key", "c"))
             assert redis.xlen(keys.stream) == 0 and not redis.exists(keys.counters)
-    assert len((await room.publisher.take(samples, Once("key", "c"))).ids) == 3
+    assert len((await part.publisher.take(samples, Once("key", "c"))).ids) == 3
 
 
 def test_every_key_has_its_type() -> None:
@@ -121,10 +121,10 @@ def test_every_key_has_its_type() -> None:
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - OF_THE_WORKER))
 async def test_the_service_goes_on_and_the_value_is_kept_aside(
-    rooms: tuple[Rooms, Settings], server: EmbeddedRedis, name: str
+    parts: tuple[Parts, Settings], server: EmbeddedRedis, name: str
 ) -> None:
-    room, settings = rooms
-    await room.work(0)
+    part, settings = parts
+    await part.work(0)
     key = getattr(Keys(settings.name), name)
     with client_of(server) as redis:
         redis.delete(key)
@@ -134,11 +134,11 @@ async def test_the_service_goes_on_and_the_value_is_kept_aside(
             redis.set(key, "mine")
         for number in range(1, TRIES + 1):
             try:
-                await room.work(number)
+                await part.work(number)
                 break
             except StreamAway:
                 await asyncio.sleep(PAUSE_S if "predictions" in name else 0)
         else:
             pytest.fail(f"not well after {TRIES} tries")
         assert redis.exists(f"{key}:set-aside") == 1
-        await room.work(TRIES + 1)
+        await part.work(TRIES + 1)

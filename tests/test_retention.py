@@ -35,8 +35,8 @@ async def filled(settings: Settings) -> None:
     await publisher.publish([Sample(image, "cat") for image in images])
     for entry in worker.claim(2, 0):
         worker.bury(entry, "unreadable", "for the test")
-    for room in (answers, publisher):
-        await room.close()
+    for part in (answers, publisher):
+        await part.close()
     worker.close()
 
 

@@ -104,7 +104,7 @@ def changed(app: FastAPI) -> list[dict[str, Any]]:
     """Changes of keys as they lie in Redis, with nobody asking for anything."""
 
     async def look() -> list[dict[str, Any]]:
-        trail = AuditTrail(app.state.rooms.settings)
+        trail = AuditTrail(app.state.parts.settings)
         found, _ = await trail.page(None, 100)
         await trail.close()
         return [e for e in found if e["what"] == "keys_changed"]

@@ -140,7 +140,7 @@ def test_a_keys_file_that_goes_or_breaks_opens_nothing(
     door: Ingress, keys: dict[str, str], tmp_path: Path
 ) -> None:
     path = tmp_path / "keys.json"
-    gate = door.app.state.rooms.gate
+    gate = door.app.state.parts.gate
     path.write_text("{")
     assert post(door, {}).status_code == 401
     assert post(door, bearer(keys["ingest"])).status_code == 202
@@ -200,7 +200,7 @@ def test_a_web_page_of_elsewhere_cannot_use_what_needs_no_key(
             assert answer.status_code == status
             if status == 403:
                 is_problem(answer, 403, "foreign-page", role="ingest")
-            secret = create(door.app.state.rooms.settings.keys_path, "camera", ["ingest"])
+            secret = create(door.app.state.parts.settings.keys_path, "camera", ["ingest"])
             assert post(door, headers | bearer(secret)).status_code == 202
 
 

@@ -54,7 +54,7 @@ def door(opened: Ingress) -> Iterator[Ingress]:
     yield opened
     assert not opened.stream.entries
     assert opened.stream.accepted == 0
-    assert opened.app.state.rooms.intake._bodies.held_bytes == 0
+    assert opened.app.state.parts.intake._bodies.held_bytes == 0
 
 
 def in_form(door: Ingress, images: list[bytes], labels: list[str]) -> Any:

@@ -58,7 +58,7 @@ def test_others_are_answered_while_one_request_decodes(tmp_path: Path) -> None:
 
             sender = threading.Thread(target=slow)
             sender.start()
-            decoding = app.state.rooms.metrics.registry.get_sample_value
+            decoding = app.state.parts.metrics.registry.get_sample_value
             while decoding("learndrop_decoding") == 0:
                 time.sleep(0.01)
             answer = http.post("/v1/samples", files=as_files([GOOD]), data={"labels": "1"})

@@ -24,7 +24,7 @@ from service.app import create_app
 from tests.commands import learndrop
 from tests.published import CLASSES, publish
 from tests.servers import client_of, leading, server, settings_on
-from tests.services import NPZ, ingress, is_problem, listening_app, npz, pixels, rooms_of
+from tests.services import NPZ, ingress, is_problem, listening_app, npz, parts_of, pixels
 
 __all__ = ["server"]
 
@@ -51,7 +51,7 @@ def give(http: Any, **body: Any) -> Any:
 
 
 def metric(http: TestClient, name: str, **labels: str) -> float:
-    registry = rooms_of(http).metrics.registry
+    registry = parts_of(http).metrics.registry
     return registry.get_sample_value(name, labels) or 0.0
 
 
@@ -65,7 +65,7 @@ def test_a_label_makes_a_sample_that_the_worker_reads(http: TestClient) -> None:
     assert given.status_code == 200
     (result,) = given.json()["results"]
     assert result["outcome"] == "accepted"
-    worker = leading(rooms_of(http).settings)
+    worker = leading(parts_of(http).settings)
     (entry,) = worker.claim(10, 0)
     worker.close()
     sample = Sample.from_fields(entry.fields)
@@ -163,7 +163,7 @@ def test_a_label_that_was_refused_may_come_again_under_its_key(http: TestClient)
     give(http, labels=rows[:5])
     key = {"idempotency-key": "one"}
     is_problem(http.post("/v1/labels", json=rows[5], headers=key), 429, "stream-full")
-    worker = leading(rooms_of(http).settings)
+    worker = leading(parts_of(http).settings)
     worker.claim(10, 0)
     worker.release()
     worker.ack(worker.position)
@@ -294,7 +294,7 @@ def test_a_correction_after_the_scores_are_lost_divides_by_nothing(
 ) -> None:
     (answer,) = ask(http, 1)
     give(http, prediction=answer["id"], label=answer["label"])
-    keys = Keys(rooms_of(http).settings.name)
+    keys = Keys(parts_of(http).settings.name)
     with client_of(server) as redis:
         redis.delete(keys.scores)
         give(http, prediction=answer["id"], label=other(answer["label"]), correct=True)

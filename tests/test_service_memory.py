@@ -39,7 +39,7 @@ def post(http: httpx2.Client, key: Mapping[str, str] = MappingProxyType({})) -> 
 
 def test_a_body_counts_while_redis_does_not_answer(own: EmbeddedRedis, tmp_path: Path) -> None:
     app = create_app(settings_on(own, data_dir=tmp_path, max_bodies_bytes=250 * KB))
-    bodies = app.state.rooms.intake._bodies
+    bodies = app.state.parts.intake._bodies
     with listening_app(app) as url, ThreadPoolExecutor(2) as others:
         with client_of(own) as redis, httpx2.Client(base_url=url, timeout=30) as http:
             assert post(http).status_code == 202
@@ -61,7 +61,7 @@ def test_one_key_does_not_hold_what_there_is_for_bodies(own: EmbeddedRedis, tmp_
     )
     settings = settings_on(own, data_dir=tmp_path, max_bodies_bytes=450 * KB, key_share=0.5)
     app = create_app(settings)
-    bodies = app.state.rooms.intake._bodies
+    bodies = app.state.parts.intake._bodies
     with listening_app(app) as url, ThreadPoolExecutor(3) as waiting:
         with client_of(own) as redis, httpx2.Client(base_url=url, timeout=30) as http:
             assert post(http, one).status_code == 202
@@ -81,7 +81,7 @@ def test_what_a_small_body_becomes_counts(tmp_path: Path) -> None:
     tiny = as_files([encoded(pixels(side=1)[0])] * 200)
     assert len(packed) < 5 * KB
     with ingress(tmp_path, max_bodies_bytes=300 * KB) as door:
-        bodies = door.app.state.rooms.intake._bodies
+        bodies = door.app.state.parts.intake._bodies
         requests: list[dict[str, Any]] = [
             {"content": packed, "headers": NPZ},
             {"files": tiny, "data": {"labels": ["a"] * 200}},
@@ -109,8 +109,8 @@ def test_pictures_that_would_wait_too_long_are_refused_before_they_are_decoded(
         raise Busy(f"{count} are too many")
 
     with ingress(tmp_path) as door:
-        monkeypatch.setattr(door.app.state.rooms.intake.decoders, "decode", never)
-        monkeypatch.setattr(door.app.state.rooms.serving._passes, "refuse", full)
+        monkeypatch.setattr(door.app.state.parts.intake.decoders, "decode", never)
+        monkeypatch.setattr(door.app.state.parts.serving._passes, "refuse", full)
         answer = door.http.post("/v1/predictions", files=as_files([encoded(pixels()[0])] * 3))
         assert "3 are too many" in is_problem(answer, 503, "busy")["detail"]
         assert decoded == []

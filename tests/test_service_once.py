@@ -117,7 +117,7 @@ def test_ids_that_cannot_be_used_are_named(door: Ingress, ids: Any, item: str) -
 def test_predictions_take_no_ids(door: Ingress) -> None:
     from tests.published import publish
 
-    publish(door.app.state.rooms.settings.data_dir)
+    publish(door.app.state.parts.settings.data_dir)
     answer = door.http.post(
         "/v1/predictions", content=npz(images=pixels(1), ids=["a"]), headers=NPZ
     )

@@ -24,8 +24,8 @@ from tests.services import (
     ingress,
     is_problem,
     npz,
+    parts_of,
     pixels,
-    rooms_of,
 )  # fmt: skip
 
 __all__ = ["server"]
@@ -53,7 +53,7 @@ def test_the_answer_is_the_networks(http: TestClient) -> None:
     assert answer.status_code == 200
     told = answer.json()
     assert (told["model_version"], told["stored"]) == (1, True)
-    expected = probabilities(rooms_of(http).settings, 0, images)
+    expected = probabilities(parts_of(http).settings, 0, images)
     for one, row in zip(told["predictions"], expected, strict=True):
         assert one["model_version"] == 1
         assert one["label"] == CLASSES[row.argmax()]
@@ -99,7 +99,7 @@ def test_two_files_that_show_the_same_picture_get_the_same_answer(http: TestClie
 def test_a_batch_beyond_one_pass_is_answered_in_order(http: TestClient) -> None:
     images = pixels(70, seed=2)
     answers = ask(http, images).json()["predictions"]
-    expected = probabilities(rooms_of(http).settings, 0, images)
+    expected = probabilities(parts_of(http).settings, 0, images)
     assert [a["label"] for a in answers] == [CLASSES[row.argmax()] for row in expected]
 
 
@@ -180,5 +180,5 @@ def test_a_picture_is_fitted_as_the_version_asks(tmp_path: Path) -> None:
     with ingress(tmp_path, image_size=32) as door:
         images = pixels(2, side=16)
         answers = ask(door.http, images).json()["predictions"]
-        expected = probabilities(door.app.state.rooms.settings, 0, images)
+        expected = probabilities(door.app.state.parts.settings, 0, images)
         assert [a["label"] for a in answers] == [CLASSES[row.argmax()] for row in expected]

@@ -24,7 +24,7 @@ from service.durability import Durability
 from service.problems import KINDS
 from tests.published import CLASSES, publish
 from tests.servers import client_of, require_server, server, settings_on, token
-from tests.services import NPZ, ingress, is_problem, npz, pixels, rooms_of
+from tests.services import NPZ, ingress, is_problem, npz, parts_of, pixels
 
 __all__ = ["server"]
 
@@ -72,7 +72,7 @@ def test_before_the_workers_first_word_every_promised_name_is_there(http: TestCl
 def test_state_is_what_the_worker_told_with_the_account_of_now(
     http: TestClient, tmp_path: Path
 ) -> None:
-    board = WorkerBoard(rooms_of(http).settings, token(rooms_of(http).settings))
+    board = WorkerBoard(parts_of(http).settings, token(parts_of(http).settings))
     board.put_state(TOLD)
     board.add_events(EVENTS)
     board.close()
@@ -93,7 +93,7 @@ def test_state_is_what_the_worker_told_with_the_account_of_now(
 def test_samples_per_second_come_from_what_was_learned_between_two_looks(
     http: TestClient,
 ) -> None:
-    board = WorkerBoard(rooms_of(http).settings, token(rooms_of(http).settings))
+    board = WorkerBoard(parts_of(http).settings, token(parts_of(http).settings))
     for learned in (100, 300):
         board.put_state(TOLD | {"samples_learned": learned})
         state = http.get("/v1/state").json()
@@ -116,7 +116,7 @@ def test_models_are_listed_newest_first_and_found_by_number(tmp_path: Path) -> N
     for seed in range(3):
         publish(tmp_path, seed=seed)
     with ingress(tmp_path) as door:
-        settings = door.app.state.rooms.settings
+        settings = door.app.state.parts.settings
         told = door.http.get("/v1/models").json()
         assert [one["version"] for one in told["versions"]] == [3, 2, 1]
         assert (told["current"], told["serving"]) == (3, 3)
@@ -252,7 +252,7 @@ def test_memory_that_runs_short_is_warned_of_before_samples_are_refused(
             body = npz(images=pixels(1), labels=[1])
             assert http.post("/v1/samples", content=body, headers=NPZ).status_code == 202
             assert http.get("/metrics").status_code == 200
-            series = rooms_of(http).metrics.registry
+            series = parts_of(http).metrics.registry
             limit = series.get_sample_value("learndrop_redis_memory_limit_bytes")
             assert limit == int(used * 1.12)
             taken = series.get_sample_value("learndrop_redis_memory_bytes")

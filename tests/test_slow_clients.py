@@ -58,11 +58,11 @@ def drip(url: str, first: bytes, drop: bytes) -> bytes:
 
 
 def series(app: FastAPI, name: str, **labels: str) -> float:
-    return app.state.rooms.metrics.registry.get_sample_value(name, labels) or 0.0
+    return app.state.parts.metrics.registry.get_sample_value(name, labels) or 0.0
 
 
 def held(app: FastAPI) -> int:
-    return int(app.state.rooms.intake._bodies.held_bytes)
+    return int(app.state.parts.intake._bodies.held_bytes)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from learndrop.learning.learner import Learner
 from service.app import create_app
 from tests.learning import quick_learner, quick_settings
 from tests.servers import server, settings_on
-from tests.services import NPZ, npz, rooms_of
+from tests.services import NPZ, npz, parts_of
 
 __all__ = ["server"]
 
@@ -205,7 +205,7 @@ def test_the_service_tells_other_pictures_once_and_their_end(
         return told
 
     def metric(name: str) -> float | None:
-        registry = rooms_of(http).metrics.registry
+        registry = parts_of(http).metrics.registry
         return registry.get_sample_value(f"learndrop_predictions_{name}")
 
     assert http.get("/v1/state").json()["predictions"]["shifted"] is False

@@ -1,7 +1,7 @@
 """Every knob of learndrop, with default, unit and meaning; the only reader of the environment.
 
 A setting `x_y` is read from LEARNDROP_X_Y. Sizes end in `_bytes`, durations in `_s`. A new one goes
-into the file of its room here, into the README's table and into docker-compose.yml.
+into the file of its group here, into the README's table and into docker-compose.yml.
 """
 
 from learndrop.settings.explaining import explained

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from learndrop.settings.room import Room
+from learndrop.settings.group import Group
 
 
-class BeliefSettings(Room):
+class BeliefSettings(Group):
     """Keys that send together, versions that answer worse."""
 
     max_key_share: float = Field(0.9, gt=0, le=1)

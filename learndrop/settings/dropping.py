@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from learndrop.settings.room import MIB, Room
+from learndrop.settings.group import MIB, Group
 
 
-class DroppingSettings(Room):
+class DroppingSettings(Group):
     """When units leave training, and when a drift brings them back."""
 
     drop: bool = True

@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from learndrop.settings.room import MIB, Room
+from learndrop.settings.group import MIB, Group
 
 
-class FeatureSettings(Room):
+class FeatureSettings(Group):
     """Where stored maps lie, how they are packed, and what is done with them."""
 
     feature_bytes: int = Field(128 * MIB, ge=0)

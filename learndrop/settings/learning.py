@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from learndrop.settings.room import MIB, Room
+from learndrop.settings.group import MIB, Group
 
 
-class LearningSettings(Room):
+class LearningSettings(Group):
     """The optimizer, replay, the arithmetic of a step."""
 
     rate: float = Field(0.0, ge=0, le=10)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from learndrop.settings.room import Room
+from learndrop.settings.group import Group
 
 
-class LogSettings(Room):
+class LogSettings(Group):
     """What is logged, and how."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"

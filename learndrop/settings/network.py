@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from learndrop.settings.room import Room
+from learndrop.settings.group import Group
 
 
-class NetworkSettings(Room):
+class NetworkSettings(Group):
     """The network, and what a picture becomes before it is shown to it."""
 
     network: str = "small-resnet10"

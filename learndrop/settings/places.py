@@ -6,10 +6,10 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr
 
-from learndrop.settings.room import Room
+from learndrop.settings.group import Group
 
 
-class Places(Room):
+class Places(Group):
     """The data folder and Redis."""
 
     name: str = Field("default", pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")

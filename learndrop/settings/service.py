@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pydantic import Field, SecretStr
 
-from learndrop.settings.room import MIB, Room
+from learndrop.settings.group import MIB, Group
 
 RATE = r"[1-9]\d{0,8} ?/ ?(second|minute|hour|day)"
 """How a rate is written: so many requests in such a time."""
 
 
-class ServiceSettings(Room):
+class ServiceSettings(Group):
     """Its address, what a request may hold, how long things may take."""
 
     host: str = "127.0.0.1"

@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from learndrop.settings.room import MIB, Room
+from learndrop.settings.group import MIB, Group
 
 
-class StreamSettings(Room):
+class StreamSettings(Group):
     """What may wait, what is remembered, what is kept of what ended."""
 
     max_pending: int = Field(50_000, ge=1)

@@ -11,11 +11,11 @@ from pydantic import model_validator
 from learndrop.settings.belief import BeliefSettings
 from learndrop.settings.dropping import DroppingSettings
 from learndrop.settings.features import FeatureSettings
+from learndrop.settings.group import MIB
 from learndrop.settings.learning import LearningSettings
 from learndrop.settings.logs import LogSettings
 from learndrop.settings.network import NetworkSettings
 from learndrop.settings.places import Places
-from learndrop.settings.room import MIB
 from learndrop.settings.service import ServiceSettings
 from learndrop.settings.stream import StreamSettings
 from learndrop.settings.worker import WorkerSettings

@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from learndrop.settings.room import Room
+from learndrop.settings.group import Group
 
 
-class WorkerSettings(Room):
+class WorkerSettings(Group):
     """Its batches, its checkpoints, its published versions."""
 
     consumer: str = Field("worker-1", pattern=r"^[A-Za-z0-9._-]{1,64}$")

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from learndrop.upkeep.audit import MOST_A_PAGE
-from service.dependencies import ADMIN, InRooms
+from service.dependencies import ADMIN, InParts
 from service.problems import documented
 from service.schemas.audit import AuditPage
 
@@ -23,7 +23,7 @@ Cursor = Annotated[str | None, Query(max_length=80, description="`next_cursor` o
     summary="What admins did, newest first",
     responses=documented("bad-input", "bad-parameter", "stream-away"),
 )
-async def audit(wired: InRooms, limit: Limit = 50, cursor: Cursor = None) -> AuditPage:
+async def audit(wired: InParts, limit: Limit = 50, cursor: Cursor = None) -> AuditPage:
     """Changes that need the role admin, corrections of labels by an admin's key, and changes of
     keys: `audit_kept` of them, and as many that were tried without that role.
 

@@ -14,7 +14,7 @@ from learndrop.stream.contract import Reason
 from learndrop.stream.messages import picture_of
 from learndrop.upkeep.dead_letters import MOST_A_PAGE
 from service.bodies.content import PNG
-from service.dependencies import ADMIN, InRooms, Repeating
+from service.dependencies import ADMIN, InParts, Repeating
 from service.problems import documented
 from service.schemas.dead_letters import (
     DeadLetter,
@@ -39,7 +39,7 @@ LONGEST_TEXT = 400
     responses=documented("bad-input", "bad-parameter", "stream-away"),
 )
 async def page(
-    wired: InRooms, reason: OfReason = None, limit: Limit = 50, cursor: Cursor = None
+    wired: InParts, reason: OfReason = None, limit: Limit = 50, cursor: Cursor = None
 ) -> DeadLetterPage:
     """The newest `dead_letters_kept`; a page of one reason may be short and not yet the last."""
     heads, next_cursor = await wired.dead_letters.page(cursor, limit, reason)
@@ -57,7 +57,7 @@ async def page(
     summary="One dead letter with its fields",
     responses=documented("not-kept", "stream-away"),
 )
-async def one(letter_id: str, wired: InRooms) -> WholeDeadLetter:
+async def one(letter_id: str, wired: InParts) -> WholeDeadLetter:
     """Why it lies here, and what it held."""
     head, fields = await wired.dead_letters.get(letter_id)
     told = {_text(name): _text(value) for name, value in fields.items() if name != b"image"}
@@ -73,7 +73,7 @@ async def one(letter_id: str, wired: InRooms) -> WholeDeadLetter:
     response_class=Response,
     responses={**PNG, **documented("not-kept", "stream-away")},
 )
-async def picture(letter_id: str, wired: InRooms) -> Response:
+async def picture(letter_id: str, wired: InParts) -> Response:
     """As the network would have seen it."""
     _, fields = await wired.dead_letters.get(letter_id)
     image = picture_of(fields)
@@ -98,7 +98,7 @@ async def picture(letter_id: str, wired: InRooms) -> Response:
         "stream-away",
     ),
 )
-async def replay(letter_id: str, wired: InRooms, once: Repeating) -> Replayed:
+async def replay(letter_id: str, wired: InParts, once: Repeating) -> Replayed:
     """It leaves `buried` for `pending` under a new id.
 
     A second time it is not found; under the same `Idempotency-Key` it is answered as before.
@@ -122,7 +122,7 @@ async def replay(letter_id: str, wired: InRooms, once: Repeating) -> Replayed:
         "bad-parameter", "other-content", "still-running", "stream-full", "stream-away"
     ),
 )
-async def replay_all(wired: InRooms, once: Repeating, reason: OfReason = None) -> Replayed:
+async def replay_all(wired: InParts, once: Repeating, reason: OfReason = None) -> Replayed:
     """The oldest first, as far as the stream has room; `left` says how many there was none for."""
 
     async def change() -> dict[str, Any]:
@@ -149,7 +149,7 @@ async def replay_all(wired: InRooms, once: Repeating, reason: OfReason = None) -
         "not-kept", "bad-parameter", "other-content", "still-running", "stream-away"
     ),
 )
-async def delete(letter_id: str, wired: InRooms, once: Repeating) -> Purged:
+async def delete(letter_id: str, wired: InParts, once: Repeating) -> Purged:
     """Its sample stays counted as buried.
 
     A second time it is not found; under the same `Idempotency-Key` it is answered as before.
@@ -170,7 +170,7 @@ async def delete(letter_id: str, wired: InRooms, once: Repeating) -> Purged:
     summary="Throw all dead letters away, or those of one reason",
     responses=documented("bad-parameter", "other-content", "still-running", "stream-away"),
 )
-async def purge(wired: InRooms, once: Repeating, reason: OfReason = None) -> Purged:
+async def purge(wired: InParts, once: Repeating, reason: OfReason = None) -> Purged:
     """Their samples stay counted as buried.
 
     Sent again after a lost answer it would throw away what was buried meanwhile; under the same

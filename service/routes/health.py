@@ -11,7 +11,7 @@ from prometheus_client.exposition import choose_encoder
 
 from learndrop.errors import StreamAway
 from learndrop.stream.contract import Reason
-from service.dependencies import OPEN, InRooms
+from service.dependencies import OPEN, InParts
 from service.envelope import request_id
 from service.json_answers import as_json
 from service.problems import KINDS, documented, problem
@@ -29,7 +29,7 @@ router = APIRouter(tags=["watch"])
     summary="Does the process work?",
     responses=documented("not-ready"),
 )
-async def healthz(request: Request, wired: InRooms) -> Response:
+async def healthz(request: Request, wired: InParts) -> Response:
     """200 as long as requests are answered and the background tasks run; asks no other server."""
     if wired.serving.alive:
         return as_json({"status": "ok"})
@@ -44,7 +44,7 @@ async def healthz(request: Request, wired: InRooms) -> Response:
     response_model=Ready,
     responses=documented("not-ready"),
 )
-async def readyz(request: Request, wired: InRooms) -> Response:
+async def readyz(request: Request, wired: InParts) -> Response:
     """503 with `reasons` when Redis is away, or set up so that accepted samples could be lost, or
     when picture files cannot be decoded.
 
@@ -89,7 +89,7 @@ def _not_ready(request: Request, reasons: list[str]) -> Response:
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
-async def metrics(wired: InRooms, accept: Annotated[str, Header()] = "") -> Response:
+async def metrics(wired: InParts, accept: Annotated[str, Header()] = "") -> Response:
     """Every series of this process, in the text format that the scraper asks for."""
     try:
         wired.metrics.pending.set((await wired.publisher.counts()).pending)

@@ -17,7 +17,7 @@ from learndrop.server.ids import is_id
 from service.auth import Caller
 from service.bodies.content import label_body
 from service.bodies.label_bodies import Asked
-from service.dependencies import INGEST, READ, Asking, BatchKey, InRooms, Rooms
+from service.dependencies import INGEST, READ, Asking, BatchKey, InParts, Parts
 from service.envelope import request_id
 from service.problems import TYPES, documented, kind_of
 from service.schemas.labels import GivenLabel, GivenLabels, LabelRequest, LabelRequests
@@ -52,7 +52,7 @@ REFUSED: Mapping[str, str] = {
     openapi_extra=label_body(),
 )
 async def give_labels(
-    request: Request, wired: InRooms, asking: Asking, batch_key: BatchKey = ""
+    request: Request, wired: InParts, asking: Asking, batch_key: BatchKey = ""
 ) -> GivenLabels:
     """The picture kept from the prediction becomes a sample, and the answer given then is scored.
 
@@ -83,7 +83,7 @@ async def give_labels(
     summary="The recent predictions most worth a label",
     responses=documented("bad-parameter", "stream-away"),
 )
-async def label_requests(wired: InRooms, limit: Limit = 20) -> LabelRequests:
+async def label_requests(wired: InParts, limit: Limit = 20) -> LabelRequests:
     """Of the newest thousand without a label: unsure ones, and ones unlike those labelled."""
     kept, cursor = await wired.answers.page(None, MOST_A_PAGE)
     while cursor is not None and len(kept) < MOST_LOOKED_AT:
@@ -113,7 +113,7 @@ async def label_requests(wired: InRooms, limit: Limit = 20) -> LabelRequests:
 
 
 async def _write_down(
-    wired: Rooms, asked: list[Asked] | Asked, asking: Caller, request: str
+    wired: Parts, asked: list[Asked] | Asked, asking: Caller, request: str
 ) -> None:
     """An admin may correct what another key said, so it is written down like all that admins do."""
     every = [asked] if isinstance(asked, Asked) else asked
@@ -124,7 +124,7 @@ async def _write_down(
         )
 
 
-async def _give_all(wired: Rooms, asked: list[Asked] | Asked, asking: Caller) -> GivenLabels:
+async def _give_all(wired: Parts, asked: list[Asked] | Asked, asking: Caller) -> GivenLabels:
     """What came of one label, or of each of many.
 
     Raises:
@@ -143,7 +143,7 @@ async def _give_all(wired: Rooms, asked: list[Asked] | Asked, asking: Caller) ->
 
 
 async def _give(
-    wired: Rooms, asked: Asked, asking: Caller, index: int = 0
+    wired: Parts, asked: Asked, asking: Caller, index: int = 0
 ) -> Given | LearndropError:
     """What came of one label; what speaks against it alone is given back, not raised."""
     try:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path
 from fastapi.concurrency import run_in_threadpool
 
 from learndrop.errors import NotFound
-from service.dependencies import READ, InRooms
+from service.dependencies import READ, InParts
 from service.problems import documented
 from service.schemas.models import ModelVersion, ModelVersions
 
@@ -20,7 +20,7 @@ Version = Annotated[int, Path(ge=1, le=10**9)]
 @router.get(
     "/models", operation_id="models", dependencies=READ, summary="Model versions, newest first"
 )
-async def models(wired: InRooms) -> ModelVersions:
+async def models(wired: InParts) -> ModelVersions:
     """What is kept, what the registry points at, and what answers predictions now."""
     kept = await run_in_threadpool(wired.registry.list)
     current = await run_in_threadpool(wired.registry.current)
@@ -38,7 +38,7 @@ async def models(wired: InRooms) -> ModelVersions:
     summary="One model version",
     responses=documented("not-kept", "bad-parameter"),
 )
-async def model(version: Version, wired: InRooms) -> ModelVersion:
+async def model(version: Version, wired: InParts) -> ModelVersion:
     """What is known about it."""
     for one in await run_in_threadpool(wired.registry.list):
         if one["number"] == version:

@@ -15,7 +15,7 @@ from learndrop.images.pictures import to_png
 from service.answering.passes import Pixels, Probabilities, Served
 from service.auth import Caller
 from service.bodies.content import PNG, picture_body
-from service.dependencies import ADMIN, PREDICT, READ, Asking, InRooms, Repeating, Rooms
+from service.dependencies import ADMIN, PREDICT, READ, Asking, InParts, Parts, Repeating
 from service.json_answers import as_json
 from service.problems import documented
 from service.schemas.predictions import (
@@ -45,7 +45,7 @@ Cursor = Annotated[str | None, Query(max_length=80, description="`next_cursor` o
     ),
     openapi_extra=picture_body(),
 )  # fmt: skip
-async def predict(request: Request, wired: InRooms, asking: Asking, top: Top = 100) -> Response:
+async def predict(request: Request, wired: InParts, asking: Asking, top: Top = 100) -> Response:
     """Answered by the version that is newest when the request begins, and that is named.
 
     Answers are stored, to be asked for by id; while Redis is away they are given all the same.
@@ -74,7 +74,7 @@ async def predict(request: Request, wired: InRooms, asking: Asking, top: Top = 1
     summary="An answer that was given earlier",
     responses=documented("not-kept", "stream-away"),
 )
-async def kept_prediction(prediction_id: str, wired: InRooms, asking: Asking) -> KeptPrediction:
+async def kept_prediction(prediction_id: str, wired: InParts, asking: Asking) -> KeptPrediction:
     """The newest `predictions_kept` (see /v1/limits) are kept, with a label that came since.
 
     What another key asked is told to keys with the role `read` only.
@@ -92,7 +92,7 @@ async def kept_prediction(prediction_id: str, wired: InRooms, asking: Asking) ->
     response_class=Response,
     responses={**PNG, **documented("not-kept", "stream-away")},
 )
-async def picture(prediction_id: str, wired: InRooms, asking: Asking) -> Response:
+async def picture(prediction_id: str, wired: InParts, asking: Asking) -> Response:
     """As the network saw it; what another key asked is shown to keys with the role `read` only."""
     image, asked_by = await wired.answers.picture(prediction_id)
     _may_see(asking, prediction_id, asked_by)
@@ -108,7 +108,7 @@ async def picture(prediction_id: str, wired: InRooms, asking: Asking) -> Respons
         "not-kept", "bad-parameter", "other-content", "still-running", "stream-away"
     ),
 )
-async def delete(prediction_id: str, wired: InRooms, once: Repeating) -> DeletedPrediction:
+async def delete(prediction_id: str, wired: InParts, once: Repeating) -> DeletedPrediction:
     """A sample that a label made of it is another thing: its id is told, to be deleted as well.
 
     A second time it is not found; under the same `Idempotency-Key` it is answered as before.
@@ -129,7 +129,7 @@ async def delete(prediction_id: str, wired: InRooms, once: Repeating) -> Deleted
     responses=documented("bad-input", "bad-parameter", "stream-away"),
 )
 async def kept_predictions(
-    wired: InRooms, limit: Limit = 50, cursor: Cursor = None
+    wired: InParts, limit: Limit = 50, cursor: Cursor = None
 ) -> PredictionPage:
     """Page by page: hand `next_cursor` back until it is null; new answers do not shift pages."""
     answers, next_cursor = await wired.answers.page(cursor, limit)
@@ -177,7 +177,7 @@ def _kept(one: Kept) -> KeptPrediction:
 
 
 async def _stored(
-    wired: Rooms, answers: list[dict[str, Any]], images: Pixels, unsure: list[float], key: str
+    wired: Parts, answers: list[dict[str, Any]], images: Pixels, unsure: list[float], key: str
 ) -> list[str] | list[None]:
     try:
         return await wired.answers.put(answers, images, unsure, key)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, status
 from fastapi.responses import Response
 
 from service.bodies.content import labelled_body
-from service.dependencies import ANY, INGEST, BatchKey, ToPublisher, caller_of, rooms_of
+from service.dependencies import ANY, INGEST, BatchKey, ToPublisher, caller_of, parts_of
 from service.direct import DirectRoute
 from service.json_answers import as_json
 from service.problems import documented
@@ -42,7 +42,7 @@ async def accept_samples(request: Request, batch_key: BatchKey = "") -> Response
     first request is under way: whichever comes first to the stream is taken, once.
     """
     # Not as dependencies: see service/direct.py.
-    wired, key = rooms_of(request), caller_of(request).name
+    wired, key = parts_of(request), caller_of(request).name
     await wired.durability.insist()
     read = await wired.intake.samples(request, key, batch_key, wired.backlog.refuse)
     taken = await wired.backlog.take(*read)

@@ -13,7 +13,7 @@ from fastapi.responses import Response
 from learndrop.answers import late_labels
 from service.answering.serving import Serving
 from service.bodies.sample_ids import MOST_CHARS
-from service.dependencies import ANY, READ, InRooms
+from service.dependencies import ANY, READ, InParts
 from service.intake import CONTENT_TYPES
 from service.json_answers import as_json
 from service.problems import documented
@@ -40,7 +40,7 @@ NOTHING_TOLD: dict[str, Any] = {
     response_model=State,
     responses=documented("bad-parameter", "stream-away"),
 )
-async def state(wired: InRooms, events: Events = 100) -> Response:
+async def state(wired: InParts, events: Events = 100) -> Response:
     """The learner's state as the worker told it last, and the stream's account at this moment."""
     counts, learner, happened, scores = await asyncio.gather(
         wired.publisher.counts(),
@@ -76,7 +76,7 @@ def model_of(serving: Serving) -> dict[str, Any]:
 
 
 @router.get("/limits", operation_id="limits", dependencies=ANY, summary="What a request may hold")
-async def limits(wired: InRooms) -> dict[str, Any]:
+async def limits(wired: InParts) -> dict[str, Any]:
     """Every limit that a client can meet, and what a picture becomes."""
     known = wired.settings
     return {

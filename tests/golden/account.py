@@ -98,8 +98,8 @@ async def write_account(
     await audit.add("DELETE /v1/dead-letters", key="boss", query="", request_id="1")
     await audit.tell_keys(await audit.keys_told(), {"boss": "1"}, 1.7e9)
     worker.close()
-    for room in (publisher, letters, repeats, audit):
-        await room.close()
+    for part in (publisher, letters, repeats, audit):
+        await part.close()
     return {"ids": ids, "keys": everything(redis, settings.name)}
 
 

@@ -95,7 +95,7 @@ async def write_deletion(
     worker = Deletions(settings, token)
     worker.forgotten(worker.after("0-0"), {sample_id})
     worker.close()
-    for room in (publisher, letters, answers, labels, deleting):
-        await room.close()
+    for part in (publisher, letters, answers, labels, deleting):
+        await part.close()
     receipt = json.loads(redis.get(keys.receipt(sample_id)))
     return {"receipt": receipt, **taken(redis, keys, "deletions")}

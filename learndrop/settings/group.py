@@ -1,4 +1,4 @@
-"""What the settings of all rooms share: the environment, and that nothing changes them."""
+"""What all groups of settings share: the environment, and that nothing changes them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 MIB = 1024 * 1024
 
 
-class Room(BaseSettings):
+class Group(BaseSettings):
     """A part of the settings; `learndrop.settings.whole.Settings` puts the parts together."""
 
     model_config = SettingsConfigDict(
