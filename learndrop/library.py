@@ -32,9 +32,9 @@ from learndrop.images.items import (
 from learndrop.learning import checkpoint
 from learndrop.learning.growing import targets_of
 from learndrop.learning.learner import Learner as Engine
-from learndrop.networks import units as cutting
 from learndrop.networks.by_hand import Part, by_hand
 from learndrop.networks.chain import Chain
+from learndrop.networks.units import cut
 from learndrop.settings import Settings, load_settings
 from learndrop.stream.messages import Sample
 
@@ -316,6 +316,6 @@ def _chain(model: nn.Module | None, parts: Sequence[Part], settings: Settings) -
     size = settings.image_size
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     example = torch.zeros(1, 3, size, size, device=device)
-    chain = by_hand(model, parts, example) if parts else cutting.cut(model, example)
+    chain = by_hand(model, parts, example) if parts else cut(model, example)
     chain.grow(max(chain.classes, len(settings.classes)))
     return chain

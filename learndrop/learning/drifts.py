@@ -106,37 +106,38 @@ def beside(learner: Parts, x: Tensor, targets: NDArray[np.int64], right: NDArray
 
 def check_recovery(learner: Parts) -> None:
     """At the end of a window: a reset that did not help is followed by a stronger one."""
-    trial = learner.recovery
-    if trial is None or learner.progress.samples < trial.due_samples:
+    recovery = learner.recovery
+    if recovery is None or learner.progress.samples < recovery.due_samples:
         return
     if learner.watch.monitor.on_trial:  # the verdict begins another one
         return
-    trial.kept = min(trial.kept, learner.trainer.cut)  # what has come back since is no longer out
+    # what has come back since is no longer out
+    recovery.kept = min(recovery.kept, learner.trainer.cut)
     n = learner.settings.window_samples
     now = learner.progress.newest_accuracy(n)
-    enough = not learner.settings.drop or now >= trial.wanted(n)
-    if not enough and trial.kept and _on_its_way(learner, trial, n):
+    enough = not learner.settings.drop or now >= recovery.wanted(n)
+    if not enough and recovery.kept and _on_its_way(learner, recovery, n):
         return
     learner.recovery = None
     if enough:
         return
-    if trial.kept > 0:
+    if recovery.kept > 0:
         learner.adapt_statistics()
-        before = trial.accuracy_before
+        before = recovery.accuracy_before
         learner.recovery = Recovery(before, _due(learner), 0)
-        cause, lost = trial.failed(now, n), _lost(now, before)
+        cause, lost = recovery.failed(now, n), _lost(now, before)
         moving.bring_back(learner, 0, cause, lost=lost, statistics=True, kind="all")
     elif learner.settings.candidate and not learner.progress.improves(n):
         seed = learner.settings.seed + learner.progress.samples
         learner.candidate = Candidate(
-            learner.trainer, "perturbed", seed=seed, wanted=trial.wanted(n)
+            learner.trainer, "perturbed", seed=seed, wanted=recovery.wanted(n)
         )
 
 
-def _on_its_way(learner: Parts, trial: Recovery, n: int) -> bool:
+def _on_its_way(learner: Parts, recovery: Recovery, n: int) -> bool:
     """Whether answers still get better, for as long again as the reset had: the head, with few
     samples of each of many classes, may yet come back alone."""
-    until = trial.due_samples + learner.settings.recovery_samples
+    until = recovery.due_samples + learner.settings.recovery_samples
     return learner.progress.samples < until and learner.progress.improves(n)
 
 
