@@ -1,1 +1,1 @@
-"""What runs learndrop: images, rules, dashboards, and everything on one machine."""
+"""What runs learndrop: containers, alerts, dashboards, the demo, and all on one machine."""

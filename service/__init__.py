@@ -1,1 +1,1 @@
-"""The FastAPI application."""
+"""The FastAPI application: its wiring, what every request passes, and what runs beside."""

@@ -1,1 +1,1 @@
-"""The process that learns."""
+"""The process that learns: its loop, its metrics, and what stands by to take over."""

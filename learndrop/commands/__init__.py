@@ -1,1 +1,1 @@
-"""The groups of the `learndrop` command."""
+"""Commands of `learndrop` beside those of cli.py: keys, labels, dead letters, predict, the past."""

@@ -1,1 +1,1 @@
-"""When the stream has changed, and what about it has."""
+"""When the stream has changed, what about it has, and networks kept beside for that."""

@@ -1,1 +1,1 @@
-"""A network by its name, cut into an ordered chain of units."""
+"""A network by its name: first weights, head, and the cut into an ordered chain of units."""

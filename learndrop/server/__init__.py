@@ -1,1 +1,1 @@
-"""The Redis server: how it is reached, where things lie, who leads, what it must be."""
+"""The Redis server: what it must be, how to reach it, where things lie, who leads, what is told."""

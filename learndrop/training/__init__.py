@@ -1,1 +1,1 @@
-"""One training step and what it costs: optimizer, rates, arithmetic, the ledger."""
+"""One training step: optimizer, rates, arithmetic, what guards it and what it costs."""
