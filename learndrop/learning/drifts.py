@@ -17,9 +17,9 @@ from torch import Tensor
 from learndrop.belief.sender import Ruling
 from learndrop.drift.candidate import LIFE, Candidate
 from learndrop.drift.earlier import Ended, fits_better, is_back, restored
+from learndrop.drift.head_fault import head_alone
 from learndrop.drift.watch import Alarm, Verdict
 from learndrop.learning import moving, trial
-from learndrop.learning.head_fault import head_alone
 from learndrop.learning.life import Recovery
 from learndrop.learning.parts import Parts
 
