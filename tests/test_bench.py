@@ -10,11 +10,11 @@ import pytest
 from deploy.through_http import in_process
 from learndrop.bench.arrivals import Arrivals
 from learndrop.bench.jobs import Job
+from learndrop.bench.pages.runs import Group, Run
+from learndrop.bench.pages.tables import table
 from learndrop.bench.play import play
-from learndrop.bench.runs import Group, Run
 from learndrop.bench.strategies import STRATEGIES, strategy
 from learndrop.bench.streams import stream
-from learndrop.bench.tables import table
 from learndrop.errors import BadInput
 from learndrop.images import datasets
 from tests.learning import digits, quick_settings

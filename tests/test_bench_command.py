@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from learndrop.bench.aims import aims
 from learndrop.bench.command import bench
+from learndrop.bench.pages.aims import aims
+from learndrop.bench.pages.redraw import RUNS, TABLES, page, redraw
+from learndrop.bench.pages.runs import Run, grouped, read_runs
+from learndrop.bench.pages.tables import table
 from learndrop.bench.plans import IN_REAL_TIME, Plan, Played, long_form, short_form
-from learndrop.bench.redraw import RUNS, TABLES, page, redraw
-from learndrop.bench.runs import Run, grouped, read_runs
 from learndrop.bench.strategies import strategy
-from learndrop.bench.tables import table
 from learndrop.errors import BadInput, DamagedFile, LearndropError
 from tests.learning import QUICK
 

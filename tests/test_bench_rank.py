@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from learndrop.bench.pages.rank_table import VALUES, page, spearman
+from learndrop.bench.pages.redraw import redraw_all
 from learndrop.bench.rank import ALL, Trial, measure, rank
-from learndrop.bench.rank_table import VALUES, page, spearman
-from learndrop.bench.redraw import redraw_all
 from learndrop.errors import BadInput
 from tests.learning import QUICK
 
@@ -59,7 +59,7 @@ def run_of(rows: list[dict[str, Any]], seed: int = 0) -> dict[str, Any]:
 
 
 def test_the_page_ranks_scores_by_what_they_foretell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("learndrop.bench.rank_table.DRAWS", 40)
+    monkeypatch.setattr("learndrop.bench.pages.rank_table.DRAWS", 40)
     rows = [
         {
             "samples": 100 * fork, "cut": cut, "loss_gained": fork / 10 + cut, "accuracy_lost": 0.1,
@@ -103,7 +103,7 @@ def test_a_trial_says_nothing_of_where_its_files_lie() -> None:
 def test_the_page_of_the_docs_is_drawn_from_the_runs_beside_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("learndrop.bench.rank_table.DRAWS", 4)  # its intervals take long
+    monkeypatch.setattr("learndrop.bench.pages.rank_table.DRAWS", 4)  # its intervals take long
     figures = Path(__file__).parent.parent / "docs" / "figures"
     runs = [json.loads(path.read_text()) for path in sorted((figures / "scores").glob("*.json"))]
 

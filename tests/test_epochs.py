@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import learndrop
-from learndrop.bench.epoch_table import page, table
 from learndrop.bench.epochs import bench_epochs
 from learndrop.bench.one_in_epochs import chain_of
+from learndrop.bench.pages.epoch_table import page, table
 from learndrop.epochs.fit import Epoch, Epochs
 from learndrop.epochs.fixed_set import Pictures
 from learndrop.images import datasets

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from learndrop.bench.faults import Fault
 from learndrop.bench.streams import Stream
-from learndrop.learning import checkpoint, head_fault
+from learndrop.drift import head_fault
+from learndrop.learning import checkpoint
 from learndrop.learning.learner import Learner
 from tests.learning import quick_learner, quick_settings
 from tests.many import CLASSES, coloured, partly

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from learndrop.bench.apart import Apart
 from learndrop.bench.jobs import Job
+from learndrop.bench.pages.redraw import RUNS, redraw
+from learndrop.bench.pages.runs import Run
 from learndrop.bench.plans import IN_REAL_TIME, Plan, Played
-from learndrop.bench.redraw import RUNS, redraw
-from learndrop.bench.runs import Run
 from learndrop.errors import LearndropError
 from learndrop.terminal import progress_bar
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from learndrop.bench.apart import Apart
-from learndrop.bench.epoch_table import FULL, OURS, SHORT, Run
-from learndrop.bench.redraw import redraw_page
+from learndrop.bench.pages.epoch_table import FULL, OURS, SHORT, Run
+from learndrop.bench.pages.redraw import redraw_page
 from learndrop.errors import LearndropError
 
 NETWORKS = ("vgg11", "vgg16", "resnet50", "resnet152")

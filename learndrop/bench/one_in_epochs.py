@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from learndrop.bench.epoch_table import OURS, Run
+from learndrop.bench.pages.epoch_table import OURS, Run
 from learndrop.bench.play import machine
 from learndrop.epochs.fit import Epoch, Epochs
 from learndrop.epochs.fixed_set import Pictures

@@ -86,7 +86,7 @@ def bench(
 
     from learndrop.bench import plans
     from learndrop.bench.command import bench as run_bench
-    from learndrop.bench.redraw import TABLES, redraw_all
+    from learndrop.bench.pages.redraw import TABLES, redraw_all
     from learndrop.settings import load_settings
 
     if redraw is not None:

@@ -23,8 +23,8 @@ import typer
 from torch import nn
 
 from learndrop.bench.given import assignment
+from learndrop.bench.pages.redraw import redraw_page
 from learndrop.bench.play import machine
-from learndrop.bench.redraw import redraw_page
 from learndrop.bench.streams import Stream, drifting
 from learndrop.disk.files import write_atomic
 from learndrop.images import datasets

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from learndrop.bench.estimates import estimate
-from learndrop.bench.tables import markdown
+from learndrop.bench.pages.estimates import estimate
+from learndrop.bench.pages.tables import markdown
 
 FULL, OURS, SHORT = "full", "learndrop", "full, same seconds"
 FORWARD = {"vgg11": 0.1783, "resnet152": 0.8374}  # what the paper reports as saved

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from learndrop.bench.runs import Group, Run
+from learndrop.bench.pages.runs import Group, Run
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from learndrop.bench.tables import markdown
+from learndrop.bench.pages.tables import markdown
 
 DRAWS = 400  # of the bootstrap
 FEWEST = 5  # forks for a correlation

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from learndrop.bench import epoch_table, rank_table
-from learndrop.bench.aims import aims
-from learndrop.bench.curves import plot_curves
-from learndrop.bench.frontier import plot_frontier
-from learndrop.bench.runs import Group, grouped, read_runs
-from learndrop.bench.tables import table
+from learndrop.bench.pages import epoch_table, rank_table
+from learndrop.bench.pages.aims import aims
+from learndrop.bench.pages.curves import plot_curves
+from learndrop.bench.pages.frontier import plot_frontier
+from learndrop.bench.pages.runs import Group, grouped, read_runs
+from learndrop.bench.pages.tables import table
 from learndrop.disk.files import write_atomic
 from learndrop.errors import BadInput
 

@@ -7,10 +7,10 @@ from statistics import fmean
 
 import numpy as np
 
-from learndrop.bench.figure import Figure, accuracy, plays_drifts
-from learndrop.bench.frontier import OURS
-from learndrop.bench.runs import Group, Run
-from learndrop.bench.tables import YARDSTICK, paired
+from learndrop.bench.pages.figure import Figure, accuracy, plays_drifts
+from learndrop.bench.pages.frontier import OURS
+from learndrop.bench.pages.runs import Group, Run
+from learndrop.bench.pages.tables import YARDSTICK, paired
 
 PLAIN = (
     "full fine-tuning",

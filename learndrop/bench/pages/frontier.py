@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from learndrop.bench.estimates import Estimate
-from learndrop.bench.runs import Group, Run
-from learndrop.bench.tables import over_seeds
+from learndrop.bench.pages.estimates import Estimate
+from learndrop.bench.pages.runs import Group, Run
+from learndrop.bench.pages.tables import over_seeds
 
 OURS, KEEPING_UP = "learndrop", "learndrop, keeping up"
 LOOKS: dict[str, tuple[str, str]] = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from learndrop.bench.estimates import Estimate, estimate
-from learndrop.bench.runs import Group, Run
+from learndrop.bench.pages.estimates import Estimate, estimate
+from learndrop.bench.pages.runs import Group, Run
 
 YARDSTICK = "full fine-tuning"
 

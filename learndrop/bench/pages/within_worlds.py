@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from statistics import fmean
 
-from learndrop.bench.figure import Figure, plays_drifts
-from learndrop.bench.frontier import OURS
-from learndrop.bench.runs import Group, Run
-from learndrop.bench.tables import YARDSTICK
+from learndrop.bench.pages.figure import Figure, plays_drifts
+from learndrop.bench.pages.frontier import OURS
+from learndrop.bench.pages.runs import Group, Run
+from learndrop.bench.pages.tables import YARDSTICK
 
 LEVEL = 0.95  # of what full training reaches at the end of a world: recovered
 END = 0.2  # share of a world that is its end

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from learndrop.bench.against_plain import against_cheaper, against_the_best
 from learndrop.bench.faults import fault
-from learndrop.bench.figure import Figure, accuracy, plays_drifts
-from learndrop.bench.frontier import KEEPING_UP, OURS
-from learndrop.bench.runs import Group, Run
-from learndrop.bench.tables import YARDSTICK, markdown, over_seeds, paired
-from learndrop.bench.within_worlds import recovery, settled_pace
+from learndrop.bench.pages.against_plain import against_cheaper, against_the_best
+from learndrop.bench.pages.figure import Figure, accuracy, plays_drifts
+from learndrop.bench.pages.frontier import KEEPING_UP, OURS
+from learndrop.bench.pages.runs import Group, Run
+from learndrop.bench.pages.tables import YARDSTICK, markdown, over_seeds, paired
+from learndrop.bench.pages.within_worlds import recovery, settled_pace
 
 
 def aims(groups: Sequence[Group]) -> str:

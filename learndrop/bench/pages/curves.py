@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from learndrop.bench.frontier import LOOKS, OURS
-from learndrop.bench.runs import Group, Run
+from learndrop.bench.pages.frontier import LOOKS, OURS
+from learndrop.bench.pages.runs import Group, Run
 
 SHOWN = (OURS, "full fine-tuning", "drift-aware thinning", "full, same seconds", "head only")
 # one line a family: more than five curves cannot be told apart

@@ -1,0 +1,1 @@
+"""Pages and plots of a bench, drawn from the JSON of its runs and from nothing else."""
