@@ -30,4 +30,4 @@ def test_examples_of(path: Path) -> None:
 
 def test_there_are_examples() -> None:
     found = {path.stem for path in WITH_EXAMPLES}
-    assert {"dropping", "rates", "renaming", "watch", "watchdog", "ledger"} <= found
+    assert {"rule", "rates", "renaming", "watch", "watchdog", "ledger"} <= found

@@ -1,8 +1,8 @@
 """The stream between service and worker: `publish` here; `claim`, `ack`, `bury` there.
 
 One entry is one sample. `Publisher` and `Consumer` say what each side may do; the Redis ones are in
-`publisher.py` and `consumer.py`, those for tests in `memory_stream.py`; all pass
-tests/test_stream.py.
+`publisher.py` and `consumer.py`, those for tests in `memory_stream.py` and `memory_consumer.py`;
+all pass tests/test_stream.py.
 
 The account, at every moment: accepted = learned + buried + deleted + pending.
 """
