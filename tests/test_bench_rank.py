@@ -49,6 +49,12 @@ def test_a_cut_before_anything_was_learned_costs_more_the_deeper_it_is() -> None
     assert harms[-1] > harms[0] and harms[-1] > 0.0
 
 
+def test_the_page_tells_of_every_score() -> None:
+    for name in ALL:
+        row = {"scores": {name: 0.5}, "cut": 1, "samples": 1}
+        assert [value(row) for value in VALUES.values()].count(0.5) == 1
+
+
 def test_rank_correlation() -> None:
     assert spearman([1, 2, 3, 4, 5], [10, 20, 30, 50, 40]) == pytest.approx(0.9)
     assert spearman([1, 1, 2, 2], [3, 3, 1, 1]) == pytest.approx(-1.0)

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -14,12 +15,13 @@ from torch import Tensor, nn
 from learndrop.learning import checkpoint
 from learndrop.networks import units
 from learndrop.networks.catalogue import build
-from learndrop.scores.catalogue import BOUNDS, KEYS, Together, make_scorer
+from learndrop.scores.catalogue import KEYS, SCORES, Together, make_scorer
 from learndrop.scores.directedness import DirectednessScorer
 from learndrop.scores.function_change import FunctionScorer, cka
 from learndrop.scores.gradients import GradientScorer
 from learndrop.scores.motion import ShareScorer
 from learndrop.scores.scorer import Scorer
+from learndrop.settings import Settings
 from tests.learning import digits, quick_learner, quick_settings
 
 NAMES = sorted(KEYS)
@@ -165,8 +167,8 @@ def test_any_score_can_lead_the_rule(name: str, tmp_path: Path) -> None:
     assert found is not None and found[0].trainer.cut == learner.trainer.cut > 0
 
 
-def test_every_score_has_a_bound() -> None:
-    assert BOUNDS.keys() == KEYS.keys()
+def test_the_setting_names_every_score() -> None:
+    assert get_args(Settings.model_fields["score"].annotation) == tuple(s.name for s in SCORES)
 
 
 def test_scores_side_by_side() -> None:

@@ -31,11 +31,7 @@ from learndrop.images import datasets
 from learndrop.learning import checkpoint
 from learndrop.learning.growing import targets_of
 from learndrop.learning.learner import Learner
-from learndrop.scores.catalogue import KEYS, Together
-from learndrop.scores.directedness import DirectednessScorer
-from learndrop.scores.function_change import FunctionScorer
-from learndrop.scores.gradients import GradientScorer
-from learndrop.scores.motion import ShareScorer
+from learndrop.scores.catalogue import KEYS, make_all
 from learndrop.settings import Settings
 
 SHARES = (0.25, 0.5, 0.75)  # of the units, where it is cut
@@ -89,7 +85,8 @@ def measure(trial: Trial) -> dict[str, Any]:
     settings = settings.model_copy(update={"classes": tuple(data.classes)})
     stream = drifting(data, list(trial.worlds), trial.length, seed=trial.seed)
     learner = Learner(settings)
-    scorer = _all_scores(learner)
+    scorer = make_all(learner.chain, learner.probe, learner.ledger.look)
+    scorer.start(learner.trainer.trained)
     samples = list(stream.batches(settings.batch))
     rows: list[Row] = []
     for number, batch in enumerate(samples, 1):
@@ -111,13 +108,6 @@ def measure(trial: Trial) -> dict[str, Any]:
         "rows": rows,
         "machine": machine(learner),
     }
-
-
-def _all_scores(learner: Learner) -> Together:
-    function = FunctionScorer(learner.chain, learner.probe, learner.ledger.look)
-    scorer = Together(ShareScorer(), DirectednessScorer(), GradientScorer(), function)
-    scorer.start(learner.trainer.trained)
-    return scorer
 
 
 def _fits(trial: Trial, stream: Stream, number: int, settings: Settings) -> bool:

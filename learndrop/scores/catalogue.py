@@ -1,4 +1,4 @@
-"""The scores by name: what measures each, where its value stands, and the bound of a settled unit.
+"""The scores, a row each: name, where its value stands, bound of a settled unit, what measures it.
 
 Motion and persistence are always read, and shown in the state; the rule listens to one score. All
 bounds but that of persistence are guesses; which score orders drops by their harm is measured
@@ -8,6 +8,7 @@ bounds but that of persistence are guesses; which score orders drops by their ha
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -21,20 +22,45 @@ from learndrop.scores.scorer import Scorer, Scores
 
 PROBED = 32  # images in the probe of a score that looks at outputs
 
-KEYS = {  # of a score's value among those that are read
-    "persistence": "persistence",
-    "motion": "motion_share",
-    "directedness": "directedness",
-    "function": "function",
-    "gradient": "gradient",
-}
-BOUNDS = {
-    "persistence": 0.4,
-    "motion": 0.6,
-    "directedness": 0.8,
-    "function": 0.01,
-    "gradient": 0.5,
-}
+Probe = Callable[[], Tensor | None]
+"""Gives `PROBED` images as the network's input, or None while there are too few."""
+Pay = Callable[[int, int], None]
+"""Told of images that passed the whole network for a score, and of FLOPs beside."""
+Make = Callable[[Chain, Probe, Pay], Scorer]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One row.
+
+    Attributes:
+        name: as the setting `score` has it.
+        key: of its value among those that are read.
+        bound: at most this is a settled unit's.
+        make: a new scorer that reads it, for the whole network.
+    """
+
+    name: str
+    key: str
+    bound: float
+    make: Make
+
+
+def _of_weights(make: Callable[[], Scorer]) -> Make:
+    """The maker of a score that looks at weights or gradients and asks for nothing else."""
+    return lambda chain, probe, pay: make()
+
+
+SCORES = (
+    Score("persistence", "persistence", 0.4, _of_weights(MotionScorer)),
+    Score("motion", "motion_share", 0.6, _of_weights(ShareScorer)),
+    Score("directedness", "directedness", 0.8, _of_weights(DirectednessScorer)),
+    Score("function", "function", 0.01, FunctionScorer),
+    Score("gradient", "gradient", 0.5, _of_weights(GradientScorer)),
+)
+KEYS = {score.name: score.key for score in SCORES}
+BOUNDS = {score.name: score.bound for score in SCORES}
+_MAKERS = {score.name: score.make for score in SCORES}
 
 
 class Together:
@@ -86,26 +112,19 @@ class Together:
             scorer.load(own, data[str(i)])
 
 
-def make_scorer(
-    name: str,
-    chain: Chain,
-    probe: Callable[[], Tensor | None],
-    pay: Callable[[int, int], None],
-) -> Scorer:
+def make_scorer(name: str, chain: Chain, probe: Probe, pay: Pay) -> Scorer:
     """What reads motion, persistence and the score of that name.
 
     Args:
-        name: a key of `KEYS`.
+        name: of a row.
         chain: the whole network.
-        probe: gives `PROBED` images as the network's input, or None while there are too few.
-        pay: told of images that passed the whole network for it, and of FLOPs beside.
+        probe: see `Probe`.
+        pay: see `Pay`.
     """
-    if name == "persistence":
-        return MotionScorer()
-    if name == "motion":
-        return ShareScorer()
-    if name == "directedness":
-        return Together(MotionScorer(), DirectednessScorer())
-    if name == "gradient":
-        return Together(MotionScorer(), GradientScorer())
-    return Together(MotionScorer(), FunctionScorer(chain, probe, pay))
+    scorer = _MAKERS[name](chain, probe, pay)
+    return scorer if isinstance(scorer, MotionScorer) else Together(MotionScorer(), scorer)
+
+
+def make_all(chain: Chain, probe: Probe, pay: Pay) -> Together:
+    """What reads every score, to compare them; arguments as of `make_scorer`."""
+    return Together(*(score.make(chain, probe, pay) for score in SCORES))
