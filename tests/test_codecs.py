@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from learndrop.features import codecs
 from learndrop.features.codecs import Codec
+from learndrop.settings.features import CODEC_NAMES
 
-NAMES = ("bf16", "int8", "klt")
+NAMES = [row.name for row in codecs.CODECS]
 SHAPES = [(16, 8, 8), (7, 5, 3), (160, 4, 4), (12,), (9, 6)]
 
 
@@ -34,6 +35,16 @@ def fitted(name: str, shape: tuple[int, ...]) -> Codec:
 def lost(codec: Codec, x: Tensor) -> float:
     """Share of the maps' variance that is not given back."""
     return float((codec.decode(codec.encode(x)) - x).pow(2).mean() / x.var())
+
+
+def test_the_setting_names_every_codec_and_each_knows_its_name() -> None:
+    assert tuple(NAMES) == CODEC_NAMES
+    assert [codecs.make(name, (16, 8, 8), 16).name for name in NAMES] == NAMES
+
+
+def test_maps_that_a_codec_cannot_take_and_names_that_nobody_knows_are_int8() -> None:
+    assert codecs.make("klt", (12,), 16).name == "int8"
+    assert codecs.make("of a younger learndrop", (16, 8, 8), 16).name == "int8"
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -14,6 +14,7 @@ from learndrop.features import codecs
 from learndrop.features.codecs import Codec
 from learndrop.features.store import FeatureStore
 from learndrop.features.tiers import FileTier, MemoryTier, Tier
+from learndrop.settings.features import CODEC_NAMES
 
 ROW = (2, 3)
 ROW_BYTES = 2 * 3 * 2  # bfloat16
@@ -199,7 +200,7 @@ class Played:
             assert torch.allclose(row, self.a_map(sample_id, self.cut), atol=0.6)
 
     def open(self) -> None:
-        name = self.draw.choice(["bf16", "int8", "klt"])
+        name = self.draw.choice(CODEC_NAMES)
         self.cut = self.draw.choice([1, 2, 3])
         self.store.open(
             self.cut, f"hash {self.cut}", codec(name, BIG), onward=self.draw.random() < 0.7

@@ -8,7 +8,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-CODECS = ("bf16", "int8", "klt")
+from learndrop.settings.features import CODEC_NAMES
 
 
 class FeatureSeries:
@@ -44,7 +44,7 @@ class FeatureSeries:
         self._budget.set(features["budget_bytes"])
         for tier, held in features.get("tiers", {}).items():
             self._tier.labels(tier).set(held["bytes"])
-        for codec in CODECS:
+        for codec in CODEC_NAMES:
             self._codec.labels(codec).set(codec == features.get("codec"))
         self._fall.set(or_nan(features.get("gate", {}).get("accuracy_fall")))
         for found, seen in self._reads_seen.items():

@@ -7,7 +7,8 @@ counted. What a codec has to know of the maps (scales, a basis) it learns from t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -136,17 +137,41 @@ class Int8:
         self._low, self._high = tensors["low"], tensors["high"]
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A codec in the table.
+
+    Attributes:
+        name: as the setting `feature_codec` and checkpoints have it.
+        make: a new one for maps of a shape; one that can choose its bytes takes at most so many.
+        takes: whether maps of that shape can be encoded so.
+    """
+
+    name: str
+    make: Callable[[tuple[int, ...], int], Codec]
+    takes: Callable[[tuple[int, ...]], bool] = lambda shape: True
+
+
+CODECS = (
+    Row("bf16", lambda shape, most: Bf16(shape)),
+    Row("int8", lambda shape, most: Int8(shape)),
+    Row("klt", Klt, takes=fits),
+)
+
+
 def make(name: str, shape: tuple[int, ...], image_size: int) -> Codec:
-    """A new codec for maps of one shape; int8 in place of klt where that cannot take them apart.
+    """A new codec for maps of one shape; int8 in place of one that cannot take them, or whose name
+    only a younger learndrop knows.
 
     Args:
-        name: bf16, int8 or klt.
+        name: of a row.
         shape: of one map, channels first.
         image_size: side of the pictures that they are made of, in pixels.
     """
-    if name == "klt" and fits(shape):
-        return Klt(shape, int(MOST_SHARE * 3 * image_size**2))
-    return Bf16(shape) if name == "bf16" else Int8(shape)
+    for row in CODECS:
+        if row.name == name and row.takes(shape):
+            return row.make(shape, _most_bytes(image_size))
+    return Int8(shape)
 
 
 def by_bytes(shape: tuple[int, ...], image_size: int) -> list[str]:
@@ -156,6 +181,11 @@ def by_bytes(shape: tuple[int, ...], image_size: int) -> list[str]:
     >>> by_bytes((32, 16, 16), 32), by_bytes((32, 8, 8), 32), by_bytes((512,), 32)
     (['klt'], ['klt', 'int8', 'bf16'], ['int8', 'bf16'])
     """
-    names = ["klt", "int8", "bf16"] if fits(shape) else ["int8", "bf16"]
-    most = MOST_SHARE * 3 * image_size**2
-    return [name for name in names if make(name, shape, image_size).row_bytes <= most]
+    most = _most_bytes(image_size)
+    sizes = {row.name: row.make(shape, most).row_bytes for row in CODECS if row.takes(shape)}
+    return sorted((name for name in sizes if sizes[name] <= most), key=lambda name: sizes[name])
+
+
+def _most_bytes(image_size: int) -> int:
+    """`MOST_SHARE` of the bytes of a picture [3, image_size, image_size]."""
+    return int(MOST_SHARE * 3 * image_size**2)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field
 
 from learndrop.settings.group import MIB, Group
+
+CodecName = Literal["bf16", "int8", "klt"]
+"""What each is: learndrop/features/codecs.py, which a test holds this to."""
+CODEC_NAMES: tuple[CodecName, ...] = get_args(CodecName)
 
 
 class FeatureSettings(Group):
@@ -18,7 +22,7 @@ class FeatureSettings(Group):
     """Memory of the host for more of them, where a GPU trains; never passed."""
     feature_file_bytes: int = Field(0, ge=0)
     """Disk in `data_dir` for still more of them, in files without a name; never passed."""
-    feature_codec: Literal["smallest", "auto", "bf16", "int8", "klt"] = "smallest"
+    feature_codec: Literal["smallest", "auto", CodecName] = "smallest"
     """How stored maps are packed: by the codec named, or by the `smallest` from whose maps arrivals
     are answered as well, in no more than twice the pixels' bytes (else nothing is stored); `auto`
     also stores nothing where making maps anew is faster (then what is learned hangs on the clock
