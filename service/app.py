@@ -27,13 +27,14 @@ from learndrop.upkeep.repeats import Repeats
 from service.answering.serving import Serving
 from service.auth import Gate
 from service.backlog import Backlog
-from service.dependencies import IN_A_HEADER, Parts
+from service.dependencies import IN_A_HEADER
 from service.durability import Durability
 from service.envelope import HEADER, Envelope, request_id
 from service.intake import Intake
 from service.key_rates import KeyRates
 from service.key_watch import KeyWatch
 from service.metrics import ServiceMetrics
+from service.parts import Parts
 from service.problems import (
     KINDS,
     PROBLEM_SCHEMA,

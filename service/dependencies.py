@@ -7,65 +7,21 @@ asked before the body is read, as long as no route lets the framework read its b
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Annotated, Any, cast
 
 from fastapi import Depends, Header, Request
 from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection
 
-from learndrop.answers.kept import Answers
-from learndrop.answers.late_labels import LateLabels
-from learndrop.disk.registry import Registry
 from learndrop.errors import RoleNeeded
-from learndrop.server.board import ServiceBoard
-from learndrop.settings import Settings
 from learndrop.stream.contract import Publisher
-from learndrop.upkeep.audit import AuditTrail
-from learndrop.upkeep.dead_letters import DeadLetters
-from learndrop.upkeep.deleting import Deleting
-from learndrop.upkeep.repeats import Repeats
-from service.answering.serving import Serving
-from service.auth import Caller, Gate
-from service.backlog import Backlog
-from service.durability import Durability
+from service.auth import Caller
 from service.envelope import request_id
-from service.intake import Intake
-from service.key_rates import KeyRates
-from service.key_watch import KeyWatch
-from service.metrics import ServiceMetrics
-from service.pace import Pace
+from service.parts import Parts
 from service.queries import check_query
-from service.retention import Retention
 
 Change = Callable[[], Awaitable[dict[str, Any]]]
 """Something that is done; its answer as JSON values."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """Everything that `create_app` wires."""
-
-    settings: Settings
-    publisher: Publisher
-    backlog: Backlog
-    durability: Durability
-    board: ServiceBoard
-    answers: Answers
-    labels: LateLabels
-    dead_letters: DeadLetters
-    deleting: Deleting
-    retention: Retention
-    registry: Registry
-    serving: Serving
-    intake: Intake
-    metrics: ServiceMetrics
-    gate: Gate
-    rates: KeyRates
-    audit: AuditTrail
-    key_watch: KeyWatch
-    repeats: Repeats
-    pace: Pace = field(default_factory=Pace)
 
 
 def parts_of(request: Request) -> Parts:

@@ -26,7 +26,7 @@ from learndrop.stream.memory_stream import MemoryStream
 from learndrop.stream.messages import Sample
 from service.__main__ import listening
 from service.app import create_app
-from service.dependencies import Parts
+from service.parts import Parts
 from service.protocol import Protocol
 
 Pixels = NDArray[np.uint8]

@@ -17,8 +17,9 @@ from learndrop.server.ids import is_id
 from service.auth import Caller
 from service.bodies.content import label_body
 from service.bodies.label_bodies import Asked
-from service.dependencies import INGEST, READ, Asking, BatchKey, InParts, Parts
+from service.dependencies import INGEST, READ, Asking, BatchKey, InParts
 from service.envelope import request_id
+from service.parts import Parts
 from service.problems import TYPES, documented, kind_of
 from service.schemas.labels import GivenLabel, GivenLabels, LabelRequest, LabelRequests
 

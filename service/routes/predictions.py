@@ -15,8 +15,9 @@ from learndrop.images.pictures import to_png
 from service.answering.passes import Pixels, Probabilities, Served
 from service.auth import Caller
 from service.bodies.content import PNG, picture_body
-from service.dependencies import ADMIN, PREDICT, READ, Asking, InParts, Parts, Repeating
+from service.dependencies import ADMIN, PREDICT, READ, Asking, InParts, Repeating
 from service.json_answers import as_json
+from service.parts import Parts
 from service.problems import documented
 from service.schemas.predictions import (
     DeletedPrediction,
