@@ -28,7 +28,7 @@ from learndrop.stream.messages import Sample
 from learndrop.stream.publisher import RedisPublisher
 from learndrop.upkeep.dead_letters import DeadLetters
 from learndrop.upkeep.deleting import Deleting
-from learndrop.upkeep.deletions import Deletions
+from learndrop.upkeep.forget_requests import ForgetRequests
 from learndrop.upkeep.receipts import Receipt
 from service.app import create_app
 from tests.commands import learndrop
@@ -51,7 +51,7 @@ class Place:
         self.letters, self.labels = DeadLetters(settings), LateLabels(settings)
         self.deleting = Deleting(settings, self.publisher, self.answers, self.letters)
         lead = token(settings)
-        self.worker, self.asks = RedisConsumer(settings, lead), Deletions(settings, lead)
+        self.worker, self.asks = RedisConsumer(settings, lead), ForgetRequests(settings, lead)
         self.redis = client_of(server)
 
     async def publish(self, count: int) -> list[str]:

@@ -20,7 +20,7 @@ from learndrop.learning.learner import Learner
 from learndrop.replay.buffer import ReplayBuffer
 from learndrop.stream.id_arrays import as_rows
 from learndrop.stream.messages import Sample
-from learndrop.upkeep.deletions import Request
+from learndrop.upkeep.forget_requests import Request
 from tests.learning import quick_settings
 from worker.erasing import Erasing
 from worker.metrics import WorkerMetrics

@@ -23,7 +23,7 @@ from learndrop.stream.messages import Sample
 from learndrop.stream.publisher import RedisPublisher
 from learndrop.upkeep.dead_letters import DeadLetters
 from learndrop.upkeep.deleting import Deleting
-from learndrop.upkeep.deletions import Deletions
+from learndrop.upkeep.forget_requests import ForgetRequests
 from tests.golden import kept, make
 from tests.golden.coded import plain
 from tests.servers import client_of, leading, server, settings_on, token
@@ -178,7 +178,7 @@ async def test_a_deletion_goes_on_to_its_end(golden: Path, settings: Settings, r
     assert (found.stream, found.learned, found.replayed) == ("waiting", "no", True)
     assert found.prediction and found.forgotten_s and not found.done
     assert "not learned" in found.said(None)
-    worker = Deletions(settings, token(settings))
+    worker = ForgetRequests(settings, token(settings))
     requests = worker.after("0-0")
     assert [r.sample_id for r in requests] == [r.receipt for r in requests] == found.names
     worker.erased(requests)

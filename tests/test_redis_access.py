@@ -24,7 +24,7 @@ from learndrop.stream.consumer import RedisConsumer
 from learndrop.stream.messages import Sample
 from learndrop.stream.publisher import RedisPublisher
 from learndrop.stream.taking import Once
-from learndrop.upkeep.deletions import Deletions, Request
+from learndrop.upkeep.forget_requests import ForgetRequests, Request
 from tests.cutting import Cuts, cutting
 from tests.servers import client_of, require_server, token
 
@@ -96,7 +96,7 @@ def test_the_rewrite_of_the_log_is_asked_for_or_its_refusal_is_told_once(
     guarded: EmbeddedRedis, caplog: pytest.LogCaptureFixture, user: str, told: int
 ) -> None:
     settings = settings_of(guarded, redis_user=user, redis_password=PASSWORD)
-    asks = Deletions(settings, token(settings))
+    asks = ForgetRequests(settings, token(settings))
     for _ in range(2):
         asks.erased([Request("1-1", "1-1", 1.0, "")])
     asks.close()

@@ -18,7 +18,7 @@ import structlog
 from learndrop.disk.old_checkpoints import numbers, remove_through
 from learndrop.errors import LearndropError, NotLeading
 from learndrop.settings import Settings
-from learndrop.upkeep.deletions import Request
+from learndrop.upkeep.forget_requests import Request
 from worker.metrics import WorkerMetrics
 
 LOOK_S = 60.0
@@ -46,7 +46,7 @@ class Keeps(Protocol):
 
 
 class Asks(Protocol):
-    """Where requests come from and are answered: see learndrop.upkeep.deletions.Deletions."""
+    """Where requests come from and are answered: see learndrop.upkeep.forget_requests."""
 
     def after(self, last: str) -> list[Request]: ...
     def forgotten(self, requests: Sequence[Request], replayed: Set[str]) -> None: ...

@@ -19,7 +19,7 @@ from learndrop.learning.keeper import Keeper
 from learndrop.server.board import WorkerBoard
 from learndrop.settings import Settings
 from learndrop.stream.consumer import RedisConsumer
-from learndrop.upkeep.deletions import Deletions
+from learndrop.upkeep.forget_requests import ForgetRequests
 from worker.cores import usable_cores
 from worker.erasing import Erasing
 from worker.health import answering
@@ -56,7 +56,7 @@ def work(settings: Settings, stop: Stop) -> None:
             learner, position, older = restorer.taken()
             stream = RedisConsumer(settings, under.token, under.folder)
             board = WorkerBoard(settings, under.token)
-            asks = Deletions(settings, under.token)
+            asks = ForgetRequests(settings, under.token)
             folder, kept = settings.checkpoints_dir, settings.checkpoints_kept
 
             def save(position: str) -> Path:

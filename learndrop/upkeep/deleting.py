@@ -1,7 +1,7 @@
-"""Deleting a sample, as the service does it: what lies in Redis goes at once.
+"""The service's half of a deletion: what lies in Redis goes at once.
 
-What the worker holds (replay buffer, stored maps, checkpoints) it is asked to forget, on a stream
-of its own; see deletions.py.
+What the worker holds (replay buffer, stored maps, checkpoints) it is asked to forget: its half is
+forget_requests.py.
 """
 
 from __future__ import annotations

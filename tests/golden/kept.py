@@ -14,7 +14,7 @@ from learndrop.settings import Settings
 from learndrop.stream.publisher import RedisPublisher
 from learndrop.upkeep.dead_letters import DeadLetters
 from learndrop.upkeep.deleting import Deleting
-from learndrop.upkeep.deletions import Deletions
+from learndrop.upkeep.forget_requests import ForgetRequests
 from tests.golden.coded import fields, plain
 
 ANSWERS = (
@@ -92,7 +92,7 @@ async def write_deletion(
     (asked,) = await answers.put([{"label": "dark", "model_version": 1}], pictures[:1])
     sample_id = str((await labels.give(asked, "dark")).sample_id)
     await deleting.delete(sample_id)
-    worker = Deletions(settings, token)
+    worker = ForgetRequests(settings, token)
     worker.forgotten(worker.after("0-0"), {sample_id})
     worker.close()
     for part in (publisher, letters, answers, labels, deleting):

@@ -1,8 +1,8 @@
-"""Samples that the worker must forget: requests that the service laid down, and their receipts.
+"""The worker's half of a deletion: what it is asked to forget, and what it then says of that.
 
-They lie on a stream of their own, which the worker reads in every turn and from the start after a
-restart, since an older checkpoint has the image still. A request leaves that stream when no
-checkpoint has; see deleting.py for the service's part.
+Requests lie on a stream of their own, which the worker reads in every turn and from the start after
+a restart, since an older checkpoint has the image still. A request leaves that stream when no
+checkpoint has. The service's half is deleting.py.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ return redis.call('XDEL', KEYS[1], unpack(ARGV))
 )
 
 
-class Deletions:
+class ForgetRequests:
     """The requests of one model. Every method raises StreamAway when Redis does not answer, and
     those that change something raise NotLeading once another worker has taken over.
 
