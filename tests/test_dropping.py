@@ -110,7 +110,7 @@ def test_nothing_leaves_while_answers_get_worse(errors: tuple[float, ...], leave
     progress = Progress(window, 4 * window)
     for error in errors:
         progress.add([n % round(1 / error) > 0 for n in range(window)])
-    move = learner.settling.read(0, progress, may_freeze=True, arrived=5)
+    move = learner.settling.read(0, progress, commonest=0.1, may_freeze=True, arrived=5)
     assert (move is not None and move.type == "freeze") == leave
 
 
@@ -121,8 +121,26 @@ def test_a_probation_is_judged_by_its_own_answers_where_few_are_believed() -> No
     learner.settling.probation = Probation(back_to=0, error=0.1, samples=progress.telling)
     for n in range(2560):
         progress.add([n % 50 > 0], [n % 10 == 0])  # of those that tell one in five is wrong
-    move = learner.settling.read(2, progress, may_freeze=True)
+    move = learner.settling.read(2, progress, commonest=0.1, may_freeze=True)
     assert move is not None and move.type == "return" and move.cut == 0
     assert move.cause.startswith(
         "frozen too early: error 0.203 against 0.100 before, 0.063 allowed"
     )
+
+
+@pytest.mark.parametrize(
+    ("right", "commonest", "leave"), [(3, 0.1, False), (6, 0.1, True), (6, 0.55, False)]
+)
+def test_nothing_leaves_a_network_that_has_not_begun_to_learn(
+    right: int, commonest: float, leave: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Units that stand still while it answers hardly better than the commonest label would."""
+    learner = quick_learner()
+    window = learner.settings.window * learner.settings.batch
+    progress = Progress(window, 4 * window)
+    progress.add([n % 10 < right for n in range(4 * window)])
+    monkeypatch.setattr(learner.settling.rule, "read", lambda scores: 5)
+    move = learner.settling.read(0, progress, commonest=commonest, may_freeze=True)
+    assert (move is not None and move.type == "freeze") == leave
+    told = [why for why in learner.state()["why"] if "so little is learned" in why]
+    assert bool(told) != leave

@@ -101,7 +101,7 @@ def test_what_helped_nobody_is_taken_back() -> None:
     parts.scorer.start(learner.trainer.trained)
     before = below(learner)
     progress.add([True] * 256)
-    move = parts.read(CUT, progress, may_freeze=True, may_thaw=True)
+    move = parts.read(CUT, progress, commonest=0.1, may_freeze=True, may_thaw=True)
     assert move is not None and move.type == "thaw"
     with torch.no_grad():
         for unit in learner.chain.units:
@@ -110,7 +110,7 @@ def test_what_helped_nobody_is_taken_back() -> None:
     head = learner.chain.units[-1].module.state_dict()
     kept = {name: tensor.clone() for name, tensor in head.items()}
     progress.add([False] * 32 + [True] * 96)
-    move = parts.read(0, progress, may_freeze=True, may_thaw=True)
+    move = parts.read(0, progress, commonest=0.1, may_freeze=True, may_thaw=True)
     assert move is not None
     assert (move.type, move.event, move.cut) == ("close", "drop", CUT)
     assert move.cause.startswith("thawed in vain: error 0.250 against 0.000 before")

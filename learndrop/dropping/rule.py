@@ -23,6 +23,25 @@ def prefix(learned: Sequence[bool], keep: int) -> int:
     return depth
 
 
+LEAST_SKILL = 0.25  # below that a network that stands still has not begun to learn
+
+
+def skill(right: float, commonest: float) -> float:
+    """The share answered right of what saying the commonest label always would get wrong.
+
+    It is 0 for a network that has learned nothing, whatever the classes and their mix, and 1 for
+    one that is always right (a skill score, as weather forecasts are judged by).
+
+    Args:
+        right: share of right answers.
+        commonest: share of the commonest label.
+
+    >>> round(skill(0.55, 0.1), 2), skill(0.1, 0.1), skill(0.9, 1.0)
+    (0.5, 0.0, 0.0)
+    """
+    return (right - commonest) / (1 - commonest) if commonest < 1 else 0.0
+
+
 def best_cut(
     ceiling: int,
     depth: int,

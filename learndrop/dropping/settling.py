@@ -15,7 +15,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from learndrop.dropping.probation import Probation
-from learndrop.dropping.rule import DropRule, best_cut
+from learndrop.dropping.rule import LEAST_SKILL, DropRule, best_cut, skill
 from learndrop.dropping.thawing import Thawing
 from learndrop.events import EventType
 from learndrop.features import codecs
@@ -76,12 +76,14 @@ class Settling:
         self.probation: Probation | None = None
         self.thawing = Thawing(chain, settings.thaw_every, settings.persistence_low)
         self.unit_scores: dict[int, dict[str, float]] = {}
+        self.held_back = ""  # why nothing leaves though units have settled
 
     def read(
         self,
         cut: int,
         progress: Progress,
         *,
+        commonest: float,
         may_freeze: bool,
         may_thaw: bool = False,
         arrived: int = 0,
@@ -91,6 +93,7 @@ class Settling:
         Args:
             cut: units out of training now.
             progress: the accuracy so far.
+            commonest: share of the commonest label.
             may_freeze: whether a new probation may begin.
             may_thaw: whether then, if none does, a thaw may.
             arrived: leading units that have no way left to go: they may leave in any case.
@@ -104,10 +107,14 @@ class Settling:
             return self._end_probation(self.probation, cut, progress)
         if not may_freeze:
             return None
-        # settled weights in a network that still gets better are not learned weights
+        # settled weights in a network that still gets better are not learned weights; nor are
+        # those of one that has not begun to learn
         improves = progress.improves(2 * self._window)
+        self.held_back = (
+            "" if improves or ceiling <= cut else self._knows_little(progress, commonest)
+        )
         best = best_cut(
-            arrived if improves else max(arrived, ceiling),
+            arrived if improves or self.held_back else max(arrived, ceiling),
             cut,
             seconds=self._ledger.step_costs(),
             row_bytes=self.row_bytes,
@@ -126,6 +133,15 @@ class Settling:
             self.thawing.begin(cut, error, progress.telling)
             return Move("thaw", 0, f"{cut} units were out: all train for one window")
         return None
+
+    def _knows_little(self, progress: Progress, commonest: float) -> str:
+        right = progress.newest_accuracy(2 * self._window)
+        if skill(right, commonest) >= LEAST_SKILL:
+            return ""
+        return (
+            f"units stand still, yet {right:.3f} of the answers are right where the commonest label"
+            f" alone would be in {commonest:.3f}: so little is learned that nothing leaves training"
+        )
 
     def _end_probation(self, trial: Probation, cut: int, progress: Progress) -> Move:
         self.probation = None
@@ -152,7 +168,7 @@ class Settling:
 
     def start_over(self, back_to: int) -> None:
         """A drift was taken in: units from `back_to` on train again and must settle anew."""
-        self.probation = None
+        self.probation, self.held_back = None, ""
         self.thawing.forget()
         self.rule.start_over(back_to)
         self.scorer.forget()
@@ -181,6 +197,7 @@ class Settling:
             "rule": self.rule.to_json(),
             "probation": asdict(self.probation) if self.probation else None,
             "thawing": self.thawing.to_json(),
+            "held_back": self.held_back,
             "unit_scores": {str(u): s for u, s in self.unit_scores.items()},
         }
 
@@ -196,6 +213,7 @@ class Settling:
             self.scorer.load(tensors, data["scorer"])
             self.rule.load_json(data["rule"])  # else another score's readings, of no use here
         self.probation = Probation(**data["probation"]) if data["probation"] else None
+        self.held_back = data.get("held_back", "")  # younger than the format
         self.unit_scores = {int(u): s for u, s in data["unit_scores"].items()}
         if "thawing" in data:  # younger than the format
             thaw = {n.removeprefix("thaw/"): t for n, t in tensors.items() if n.startswith("thaw/")}

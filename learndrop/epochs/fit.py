@@ -93,6 +93,8 @@ class Epochs:
         self.settling = Settling(learner.chain, learner.ledger, windowed, self._probe)
         self.progress = Passes(len(pictures), 4 * self.window * settings.batch)
         self.events: list[Event] = []
+        known = pictures.targets[pictures.targets >= 0]
+        self._commonest = float(np.bincount(known, minlength=1).max() / max(1, len(pictures)))
         self._targets = torch.from_numpy(pictures.targets).to(learner.device)
         self._rng = np.random.default_rng(settings.seed)
         self.maps = SetMaps(learner, pictures, augment=augment, rng=self._rng)
@@ -161,6 +163,7 @@ class Epochs:
         move = self.settling.read(
             learner.trainer.cut,
             self.progress,
+            commonest=self._commonest,
             may_freeze=may_freeze,
             arrived=self._arrived(step) if may_freeze else 0,
         )

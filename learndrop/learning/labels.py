@@ -76,6 +76,18 @@ class Labels:
         usual = counts.sum() / max(1, np.count_nonzero(counts))
         return np.asarray(counts[targets] < min(KNOWN, usual / 4))
 
+    @property
+    def commonest(self) -> float:
+        """Share of the commonest label in the long run; 1 before the first.
+
+        >>> labels = Labels(["cat", "dog"])
+        >>> _ = labels.take(["cat"] * 3 + ["dog"])
+        >>> round(labels.commonest, 3)
+        0.75
+        """
+        whole = self.long_run.sum()
+        return float(self.long_run.max() / whole) if whole else 1.0
+
     def recent_counts(self) -> NDArray[np.int64]:
         """Samples of each class among the newest ones."""
         return np.bincount(np.array(self.recent, np.int64), minlength=len(self.long_run))

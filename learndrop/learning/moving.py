@@ -17,6 +17,7 @@ def judge(learner: Parts) -> None:
     move = learner.settling.read(
         learner.trainer.cut,
         learner.progress,
+        commonest=learner.labels.commonest,
         may_freeze=learner.settings.drop and settled,
         may_thaw=learner.candidate is None,
     )

@@ -72,6 +72,7 @@ def conditions(learner: Parts) -> list[str]:
         beside = "with LEARNDROP_REPLAYS at 0 the others may be forgotten"
     found = {
         learner.guard.why: bool(learner.guard.why),
+        learner.settling.held_back: bool(learner.settling.held_back),
         f"the newest samples are of {recent:.1f} classes, {usual:.1f} is usual:"
         f" {beside}": learner.rehearsal.narrow,
         f"{replay.repeats} of {samples} pictures came again as they were: replay holds each"
