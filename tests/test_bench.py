@@ -12,6 +12,7 @@ from learndrop.bench.arrivals import Arrivals
 from learndrop.bench.jobs import Job
 from learndrop.bench.pages.runs import Group, Run
 from learndrop.bench.pages.tables import table
+from learndrop.bench.pages.within_worlds import settled_pace
 from learndrop.bench.play import play
 from learndrop.bench.strategies import STRATEGIES, strategy
 from learndrop.bench.streams import stream
@@ -182,6 +183,18 @@ def test_thawed_windows_are_part_of_the_settled_pace() -> None:
         assert depth[first + 3] > 0
     assert not run.thawed()[: at[0]].any()
     assert run.thawed().sum() == pytest.approx(4 * len(at), abs=4)
+
+
+def test_a_pace_that_was_kept_as_no_time_is_no_figure() -> None:
+    """So runs of before kept steps on the head alone, by counted operations."""
+    ours, full = played("learndrop", 2400, persistence_low=1.0), played("plain", 2400)
+    runs = tuple(Run({**run, "job": Job().to_json()}) for run in (ours, full))
+    assert settled_pace(Group("abrupt", runs))
+    deepest = max(ours["batches"]["depth"])
+    for column in ("train_s", "step_s"):
+        each = zip(ours["batches"][column], ours["batches"]["depth"], strict=True)
+        ours["batches"][column] = [0.0 if depth == deepest else s for s, depth in each]
+    assert deepest and not settled_pace(Group("abrupt", runs))
 
 
 def test_in_real_time_who_is_too_slow_skips_and_still_answers() -> None:

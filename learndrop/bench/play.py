@@ -58,6 +58,16 @@ class Store:
         self.most_bytes_a_raw_byte = max(self.most_bytes_a_raw_byte, held / max(1, raw))
 
 
+def written(seconds: float) -> float:
+    """As a run keeps it: in five digits that count, for a step on the head alone may take a
+    millionth of a whole one's seconds.
+
+    >>> written(1.23456789e-06), written(0.0)
+    (1.2346e-06, 0.0)
+    """
+    return float(f"{seconds:.5g}")
+
+
 def play(
     stream: Stream,
     strategy: Strategy,
@@ -93,8 +103,8 @@ def play(
             arrivals.took(took)
         batches.count.append(report.count)
         batches.right.append(report.correct)
-        batches.train_s.append(round(took - report.seconds["test"], 5))
-        batches.step_s.append(round(report.seconds["train"] + report.seconds["build"], 5))
+        batches.train_s.append(written(took - report.seconds["test"]))
+        batches.step_s.append(written(report.seconds["train"] + report.seconds["build"]))
         batches.depth.append(learner.trainer.cut)
         batches.trained.append(int(trains))
         store.look(learner)

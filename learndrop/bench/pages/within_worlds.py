@@ -44,7 +44,10 @@ def _paces(ours: Run, full: Run, seconds: str) -> list[float]:
         if deepest and ours.column("count")[settled].sum() >= SETTLED_SAMPLES:
             ours_s, full_s = (float(r.column(seconds)[settled].sum()) for r in (ours, full))
             ours_n, full_n = (float(r.column("trained")[settled].sum()) for r in (ours, full))
-            paces.append((ours_n / ours_s) / (full_n / full_s))
+            if (
+                ours_s and full_s
+            ):  # older runs kept five decimals, which a head's step does not fill
+                paces.append((ours_n / ours_s) / (full_n / full_s))
     return paces
 
 
