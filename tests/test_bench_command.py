@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from learndrop.bench.command import bench
+from learndrop.bench.pages import epoch_table
 from learndrop.bench.pages.aims import aims
 from learndrop.bench.pages.redraw import RUNS, TABLES, page, redraw
 from learndrop.bench.pages.runs import Run, grouped, read_runs
@@ -20,6 +21,7 @@ from learndrop.bench.strategies import strategy
 from learndrop.errors import BadInput, DamagedFile, LearndropError
 from tests.learning import QUICK
 
+FIGURES = Path(__file__).parent.parent / "docs" / "figures"
 # one thread: two that wait for each other take ten times as long where other tests compute too
 SETTINGS = {k: v for k, v in QUICK.items() if k != "batch"} | {"worker_threads": 1}
 PLAN = Plan(
@@ -122,14 +124,22 @@ def test_drawn_again_from_its_runs_the_page_is_the_same(out: Path, tmp_path: Pat
     )
 
 
-def test_the_figures_of_the_docs_are_drawn_from_the_runs_beside_them() -> None:
-    figures = Path(__file__).parent.parent / "docs" / "figures"
+@pytest.mark.parametrize("folder", [".", "streams"])
+def test_the_figures_of_the_docs_are_drawn_from_the_runs_beside_them(folder: str) -> None:
+    figures = FIGURES / folder
     told = (figures / TABLES).read_text()
     assert page(grouped(read_runs(figures / RUNS))) == told, (
-        "run: learndrop bench --redraw docs/figures"
+        f"run: learndrop bench --redraw docs/figures/{folder}"
     )
     named = {line.split("](")[1][:-1] for line in told.splitlines() if line.startswith("![")}
     assert named == {path.name for path in figures.glob("*.png")}
+
+
+def test_the_table_of_epochs_in_the_docs_is_drawn_from_the_runs_beside_it() -> None:
+    runs = [json.loads(path.read_text()) for path in sorted((FIGURES / "epochs").glob("*.json"))]
+    assert epoch_table.page(runs) == (FIGURES / "epochs.md").read_text(), (
+        "run: learndrop bench --redraw docs/figures"
+    )
 
 
 def test_a_file_that_is_no_run_is_named(tmp_path: Path) -> None:
