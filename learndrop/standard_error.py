@@ -14,20 +14,20 @@ def standard_error(share: float, n: int) -> float:
     return math.sqrt(max(share * (1.0 - share), 0.01) / max(1, n))
 
 
-def error_of_difference(share: float, n: int) -> float:
-    """Of the difference of two shares of n samples each, both about `share`.
+def error_of_difference(share: float, n: int, of: int = 0) -> float:
+    """Of the difference of two shares, both about `share`: of n samples, and of `of` (0: n too).
 
-    >>> round(error_of_difference(0.5, 100), 4)
-    0.0707
+    >>> round(error_of_difference(0.5, 100), 4), round(error_of_difference(0.5, 100, 400), 4)
+    (0.0707, 0.0559)
     """
-    return math.sqrt(2.0) * standard_error(share, n)
+    return math.hypot(standard_error(share, n), standard_error(share, of or n))
 
 
-def tolerance(share: float, n: int) -> float:
-    """How much worse than `share` another n samples may do by chance: two standard errors of the
-    difference, and a hundredth.
+def tolerance(share: float, n: int, of: int = 0) -> float:
+    """How much worse than `share`, that of `of` samples (0: n too), another n samples may do by
+    chance: two standard errors of the difference, and a hundredth.
 
     >>> round(tolerance(0.9, 128), 3)
     0.085
     """
-    return 0.01 + 2.0 * error_of_difference(share, n)
+    return 0.01 + 2.0 * error_of_difference(share, n, of)

@@ -1,7 +1,8 @@
 """Says when leading units have settled: freeze them, then drop them or take them back.
 
 Scores are read at the end of each window; the rule says how deep one may cut; what is frozen is on
-probation for one window, and is dropped only if the error did not rise. What is dropped trains for
+probation for one window, for up to four where that leaves a doubt, and is dropped only if the error
+did not rise. What is dropped trains for
 a window now and then (thawing.py).
 """
 
@@ -26,6 +27,8 @@ from learndrop.scores.catalogue import BOUNDS, KEYS, make_scorer
 from learndrop.settings import Settings
 from learndrop.training.ledger import Ledger
 from learndrop.training.progress import Progress
+
+LONGEST = 4  # windows of a probation
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +126,16 @@ class Settling:
         )
         if any(progress.worsens(n * self._window) for n in (1, 2)):
             best = cut  # the world moves, whether or not an alarm tells of it
-        error = 1.0 - progress.newest_accuracy(self._window)
         if best > cut:
-            self.probation = Probation(cut, error, progress.telling)
+            # answers that got no better, as many as one may have: one window shows great harm only
+            before = self._window if improves else 2 * self._window
+            error = 1.0 - progress.newest_accuracy(before)
+            self.probation = Probation(cut, error, progress.telling, before)
             names = ", ".join(u.name for u in self._chain.units[cut:best])
             why = "have arrived" if improves else "settled"
             return Move("freeze", best, f"{names} {why}: on probation for one window")
         if cut and may_thaw and self.thawing.due():
+            error = 1.0 - progress.newest_accuracy(self._window)
             self.thawing.begin(cut, error, progress.telling)
             return Move("thaw", 0, f"{cut} units were out: all train for one window")
         return None
@@ -143,11 +149,13 @@ class Settling:
             f" alone would be in {commonest:.3f}: so little is learned that nothing leaves training"
         )
 
-    def _end_probation(self, trial: Probation, cut: int, progress: Progress) -> Move:
-        self.probation = None
+    def _end_probation(self, trial: Probation, cut: int, progress: Progress) -> Move | None:
         error, n = _since(trial, progress)
-        told = trial.told(error, n)
-        if trial.worse(error, n):
+        told, doubt = trial.told(error, n), trial.in_doubt(error, n)
+        if doubt and not trial.worse(error, n) and n < LONGEST * self._window:
+            return None
+        self.probation = None
+        if doubt:
             self.rule.start_over(trial.back_to)
             return Move("return", trial.back_to, f"frozen too early: {told}")
         return Move("drop", cut, f"units settled and held on probation: {told}")
