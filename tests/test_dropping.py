@@ -144,3 +144,27 @@ def test_nothing_leaves_a_network_that_has_not_begun_to_learn(
     assert (move is not None and move.type == "freeze") == leave
     told = [why for why in learner.state()["why"] if "so little is learned" in why]
     assert bool(told) != leave
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ((72, 58), [None, "drop"]),
+        ((72, 72, 72, 72), [None, None, None, "return"]),
+        ((72, 90), [None, "return"]),
+        ((66,), ["drop"]),
+    ],
+)
+def test_a_probation_in_doubt_goes_on(wrong: tuple[int, ...], told: list[str | None]) -> None:
+    """Half of the answers were wrong before: a window of 128 shows no less than 12 points."""
+    learner, progress = quick_learner(), Progress(512, 1024)
+    window = learner.settings.window * learner.settings.batch
+    assert window == 128
+    progress.add([n % 2 > 0 for n in range(2 * window)])
+    learner.settling.probation = Probation(0, 0.5, progress.telling, 2 * window)
+    moves = []
+    for count in wrong:
+        progress.add([n >= count for n in range(window)])
+        moves.append(learner.settling.read(3, progress, commonest=0.1, may_freeze=True))
+    assert [move and move.type for move in moves] == told
+    assert learner.settling.probation is None
