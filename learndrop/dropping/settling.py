@@ -1,8 +1,8 @@
 """Says when leading units have settled: freeze them, then drop them or take them back.
 
 Scores are read at the end of each window; the rule says how deep one may cut; what is frozen is on
-probation for one window, for up to four where that leaves a doubt, and is dropped only if the error
-did not rise. What is dropped trains for
+probation for one window, for two where that leaves a doubt, and is dropped only if the error did not
+rise. What is dropped trains for
 a window now and then (thawing.py).
 """
 
@@ -28,7 +28,7 @@ from learndrop.settings import Settings
 from learndrop.training.ledger import Ledger
 from learndrop.training.progress import Progress
 
-LONGEST = 4  # windows of a probation
+LONGEST = 2  # windows of a probation: one more where the first leaves a doubt
 
 
 @dataclass(frozen=True, slots=True)
