@@ -1,9 +1,8 @@
 """Says when leading units have settled: freeze them, then drop them or take them back.
 
 Scores are read at the end of each window; the rule says how deep one may cut; what is frozen is on
-probation for one window, for two where that leaves a doubt, and is dropped only if the error did not
-rise. What is dropped trains for
-a window now and then (thawing.py).
+probation for one window, for two where that leaves a doubt, and is dropped only if the error did
+not rise. What is dropped trains for a window now and then (thawing.py).
 """
 
 from __future__ import annotations
