@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from learndrop.learning.parts import Parts
+from learndrop.standard_error import standard_error
 from learndrop.training.rates import begun
+
+ASKED = 64  # newest samples: of a change that matters they tell, and cost little
 
 
 def judge(learner: Parts) -> None:
@@ -87,8 +90,29 @@ def abandon_thaw(learner: Parts, cause: str) -> None:
 def move_cut(learner: Parts, cut: int, *, fresh: bool = False) -> None:
     """Train from unit `cut` on; what leaves training does so as the mean of its latest steps."""
     if cut > learner.trainer.cut:
-        learner.trainer.take_averages(cut)
-        if not learner.rehearsal.narrow:  # else the steps were made with the statistics as they are
-            learner.adapt_statistics(start=learner.trainer.cut)
+        _become_means(learner, cut)
     learner.trainer.move_cut(cut, fresh=fresh)
     learner.rehearsal.open_store()
+
+
+def _become_means(learner: Parts, cut: int) -> None:
+    """Give the units that leave, up to `cut`, the means of their latest steps, and BatchNorm the
+    statistics that belong to them: of the whole world.
+
+    While the world moves and nobody has noticed, both are of what was. So the newest samples are
+    asked before and after, and if they are answered worse everything is as it was.
+    """
+    as_it_is = {name: t.clone() for name, t in learner.chain.state_dict().items()}
+    before = _right_now(learner)
+    learner.trainer.take_averages(cut)
+    if not learner.rehearsal.narrow:  # else the steps were made with the statistics as they are
+        learner.adapt_statistics(start=learner.trainer.cut)
+    if _right_now(learner) < before - standard_error(before, ASKED):
+        learner.chain.load_state_dict(as_it_is)
+
+
+def _right_now(learner: Parts) -> float:
+    """Share of the newest samples that the present weights answer right."""
+    places, replay = learner.replay.newest(ASKED), learner.replay
+    learner.ledger.probe(len(places))
+    return learner.belief.share_right(replay.images[places], replay.targets[places])
