@@ -10,6 +10,7 @@ from learndrop.learning.learner import Learner
 from learndrop.settings import load_settings
 from learndrop.stream.messages import Sample
 from learndrop.training.averages import DECAY, EVERY, Averages
+from tests.learning import learned
 
 
 class _OneWeight(nn.Module):
@@ -80,3 +81,13 @@ def test_what_is_dropped_stands_at_its_mean_while_the_head_goes_on() -> None:
         assert torch.equal(parameter, expected), name
     assert any(not torch.equal(means[n], live[n]) for n in dropped)
     assert dropped.isdisjoint(learner.trainer.averages.tensors())
+
+
+def test_what_would_answer_worse_as_its_mean_stays_as_it_is() -> None:
+    """In the midst of a change that nobody has noticed the mean is of what was."""
+    learner = learned(1280)
+    for mean in learner.trainer.averages.tensors().values():
+        mean.zero_()
+    before = {n: t.clone() for n, t in learner.chain.state_dict().items()}
+    learner.drop_to(2, "a test")
+    assert all(torch.equal(t, before[n]) for n, t in learner.chain.state_dict().items())
