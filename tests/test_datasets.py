@@ -228,7 +228,8 @@ def test_split_holds_out_the_end() -> None:
 
 def test_digits_come_without_torch() -> None:
     code = (
-        "import sys; from learndrop import worlds; from learndrop.images.datasets import load;"
+        "import sys; from learndrop.images import worlds;"
+        "from learndrop.images.datasets import load;"
         "load('digits', 8, 20); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
