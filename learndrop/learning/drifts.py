@@ -177,7 +177,7 @@ def _take_in(learner: Parts, verdict: Verdict) -> None:
     if statistics:
         learner.adapt_statistics()
     places = learner.replay.newest(PROBED)
-    now = _accuracy(learner, places)
+    now = learner.right_at(places)
     if _come_back(learner, places, now, verdict):
         return
     depth, onset = learner.trainer.cut, verdict.onset
@@ -235,7 +235,7 @@ def _come_back(learner: Parts, places: NDArray[np.int64], now: float, verdict: V
     tried: list[tuple[float, Ended]] = []
     for ended in learner.earlier.worlds:
         restored(learner.chain, ended.weights)
-        tried.append((_accuracy(learner, places), ended))
+        tried.append((learner.right_at(places), ended))
     found, ended = max(tried, key=lambda pair: pair[0])
     n = len(places)
     if not (fits_better(found, now, n) and is_back(ended, found, n)):
@@ -267,13 +267,6 @@ def _come_back(learner: Parts, places: NDArray[np.int64], now: float, verdict: V
 def _take_over(learner: Parts, candidate: Candidate) -> None:
     """The candidate's weights become the learner's."""
     restored(learner.chain, candidate.trainer.chain.state_dict())
-
-
-def _accuracy(learner: Parts, places: NDArray[np.int64]) -> float:
-    """Share of the replay buffer's samples at `places` that the present weights answer right."""
-    learner.ledger.probe(len(places))
-    replay = learner.replay
-    return learner.belief.share_right(replay.images[places], replay.targets[places])
 
 
 def _lost(now: float, before: float) -> float:

@@ -103,16 +103,10 @@ def _become_means(learner: Parts, cut: int) -> None:
     asked before and after, and if they are answered worse everything is as it was.
     """
     as_it_is = {name: t.clone() for name, t in learner.chain.state_dict().items()}
-    before = _right_now(learner)
+    newest = learner.replay.newest(ASKED)
+    before = learner.right_at(newest)
     learner.trainer.take_averages(cut)
     if not learner.rehearsal.narrow:  # else the steps were made with the statistics as they are
         learner.adapt_statistics(start=learner.trainer.cut)
-    if _right_now(learner) < before - standard_error(before, ASKED):
+    if learner.right_at(newest) < before - standard_error(before, ASKED):
         learner.chain.load_state_dict(as_it_is)
-
-
-def _right_now(learner: Parts) -> float:
-    """Share of the newest samples that the present weights answer right."""
-    places, replay = learner.replay.newest(ASKED), learner.replay
-    learner.ledger.probe(len(places))
-    return learner.belief.share_right(replay.images[places], replay.targets[places])

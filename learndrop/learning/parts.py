@@ -11,7 +11,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from learndrop.belief.judging import Belief
@@ -125,6 +127,12 @@ class Parts:
         """The newest images, once there are enough, for a score that looks at outputs."""
         places = self.replay.newest(PROBED)
         return self.floats(self.replay.images[places]) if len(places) == PROBED else None
+
+    def right_at(self, places: NDArray[np.int64]) -> float:
+        """Share of the replay buffer's samples at `places` that the present weights answer right;
+        counted as probes."""
+        self.ledger.probe(len(places))
+        return self.belief.share_right(self.replay.images[places], self.replay.targets[places])
 
     def adapt_statistics(self, start: int = 0) -> None:
         """Take BatchNorm's statistics anew from the newest samples of the present world; the units

@@ -44,9 +44,8 @@ def _paces(ours: Run, full: Run, seconds: str) -> list[float]:
         if deepest and ours.column("count")[settled].sum() >= SETTLED_SAMPLES:
             ours_s, full_s = (float(r.column(seconds)[settled].sum()) for r in (ours, full))
             ours_n, full_n = (float(r.column("trained")[settled].sum()) for r in (ours, full))
-            if (
-                ours_s and full_s
-            ):  # older runs kept five decimals, which a head's step does not fill
+            # older runs kept five decimals, which a step on the head alone does not fill
+            if ours_s and full_s:
                 paces.append((ours_n / ours_s) / (full_n / full_s))
     return paces
 
